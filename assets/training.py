@@ -174,7 +174,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
 
     @trained_asset(
         contracts.MODEL,
-        method="3",
+        method="4",
         settings=[profile.preference_model, file.model, file.seed, consultation.arms[name].principle_weights],
         ins={"preference_pairs": [name, "preference_pairs"], "constitution": signed},
         deps=[decisions.ledger_key("training")],
@@ -325,7 +325,7 @@ def _model_cards(consultation: Consultation) -> dg.AssetsDefinition:
     @asset(
         contracts.MODEL_CARDS,
         kinds={"mlflow"},
-        method="3",
+        method="4",
         settings=[consultation.file.title, consultation.file.model],
         deps=[decisions.ledger_key("training")],
         ins=trained | texts,

@@ -32,10 +32,18 @@ from ccai_dagster.feedback.language_model import rendered
 from ccai_dagster.feedback.prompts import read_comparisons
 from ccai_dagster.feedback.published_comparisons import read_published
 from ccai_dagster.training import trainer
-from ccai_dagster.training.comparisons import comparisons, exchange, learnable, training_order
+from ccai_dagster.training.comparisons import (
+    TokenisedExchange,
+    comparisons,
+    end_of_turn,
+    exchange,
+    learnable,
+    training_order,
+)
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, prepare_base_model, save_model
 from ccai_dagster.training.policy import policy_order, train_policy
 from ccai_dagster.training.preference_model import train_preference_model
+from ccai_dagster.training.response_score import response_mask
 
 PREFERENCES = PreferenceModelSettings(steps=5)
 POLICY = PolicySettings(steps=3, prompts_per_step=2, kl_limit=50.0, length_limit=50.0)
@@ -107,9 +115,13 @@ def preference_model_training(base: Path, folder: Path) -> None:
 
 def policy_training(base: Path, folder: Path) -> None:
     """Compare the training of the policy."""
+    import torch
+
     scorer = folder / "scorer"
     trainer.seed_everything(SEED)
-    save_model(load_model(base, scores=True), load_tokenizer(base), scorer)
+    model = load_model(base, scores=True)
+    torch.nn.init.normal_(model.score.weight, std=0.02)
+    save_model(model, load_tokenizer(base), scorer)
     prompts = sorted(set(read_comparisons(SAMPLE / "helpfulness.jsonl")["prompt"]))
     ratio_of_steps(
         "policy",
@@ -215,14 +227,13 @@ def bare_preference_model(base: Path, training: pl.DataFrame, watch: Stopwatch) 
     drawn = training_order(training, PREFERENCES.steps, size, SEED)
     for start in range(0, len(drawn), size):
         batch = [rows[at] for at in drawn[start : start + size]]
-        tokens = [
-            exchange(tokenizer, row["prompt"], row[side], PREFERENCES.max_tokens).tokens
+        said = [
+            exchange(tokenizer, row["prompt"], row[side], PREFERENCES.max_tokens)
             for side in ("preferred", "other")
             for row in batch
         ]
-        inputs = tokenizer.pad({"input_ids": tokens}, padding_side="right", return_tensors="pt")
         with precision(model):
-            first, second = model(**inputs).logits[:, 0].float().chunk(2)
+            first, second = model(**padded(tokenizer, said)).logits[:, 0].float().chunk(2)
         loss = torch.nn.functional.binary_cross_entropy_with_logits(
             first - second, torch.tensor([row["target"] for row in batch])
         )
@@ -257,11 +268,8 @@ def bare_policy(base: Path, scorer: Path, prompts: list[str], watch: Stopwatch) 
         ended = (sequences[:, width:] == tokenizer.eos_token_id).cumsum(1)
         mask = (ended - (sequences[:, width:] == tokenizer.eos_token_id).long() == 0).long()
         attention = torch.cat([inputs["attention_mask"], mask], 1)
-        whole = [
-            rendered(tokenizer, [("user", text), ("assistant", answer)], open_turn=False)
-            for text, answer in zip(texts, said, strict=True)
-        ]
-        judged = tokenizer(whole, padding=True, padding_side="right", return_tensors="pt")
+        context = model.config.max_position_embeddings
+        judged = padded(tokenizer, [exchange(tokenizer, *each, context) for each in zip(texts, said, strict=True)])
 
         def likely(sequences: Any = sequences, attention: Any = attention, kept: int = mask.shape[1]) -> Any:
             logits = model(sequences, attention_mask=attention, use_cache=False, logits_to_keep=kept + 1).logits
@@ -277,6 +285,13 @@ def bare_policy(base: Path, scorer: Path, prompts: list[str], watch: Stopwatch) 
         others = (groups.sum(1, keepdim=True) - groups) / (POLICY.samples_per_prompt - 1)
         descend(model, optimizer, -((groups - others).flatten() * chosen).mean())
         watch()
+
+
+def padded(tokenizer: Any, said: list[TokenisedExchange]) -> dict[str, Any]:
+    """What a preference model takes for some exchanges."""
+    inputs = tokenizer.pad({"input_ids": [each.tokens for each in said]}, padding_side="right", return_tensors="pt")
+    begins = [each.prompt_tokens for each in said]
+    return {**inputs, "response_mask": response_mask(inputs["attention_mask"], begins, len(end_of_turn(tokenizer)))}
 
 
 def precision(model: Any) -> Any:

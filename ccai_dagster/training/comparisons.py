@@ -3,8 +3,8 @@
 AI harmlessness labels come from the arm's constitution, helpfulness comparisons from people and are equal
 for all arms (Bai et al. 2022, section 4.1). The preference model learns from them, or the policy directly.
 All stages train on and score a prompt and a response as the same tokens. Too long ones are shortened, and that is
-counted; none is dropped. A score is read at the end of the turn, which is therefore always there. What is learnt to be
-said has that end only where the response ended by itself: who was taught the end of a turn after a response that was
+counted; none is dropped. What is scored is a whole turn, the end of it always there. What is learnt to be said has
+that end only where the response ended by itself: who was taught the end of a turn after a response that was
 cut off would learn to stop in mid-sentence.
 """
 
@@ -220,20 +220,24 @@ def learnt(tokenizer: Any, said: TokenisedExchange, finished: bool) -> Tokenised
     """
     if finished and said.whole:
         return said
-    turns = [("user", "a"), ("assistant", "b")]
-    opened, closed = (rendered(tokenizer, turns, open_turn=open_turn) for open_turn in (True, False))
-    end = tokens_after(tokenizer, opened, closed.removeprefix(opened))
+    end = end_of_turn(tokenizer)
     if not end or said.tokens[-len(end) :] != end:
         raise ValueError("the chat template ends a turn with what depends on the turn")
     return replace(said, tokens=said.tokens[: -len(end)])
+
+
+def end_of_turn(tokenizer: Any) -> list[int]:
+    """Return the tokens by which the chat template ends what the assistant says."""
+    turns = [("user", "a"), ("assistant", "b")]
+    opened, closed = (rendered(tokenizer, turns, open_turn=open_turn) for open_turn in (True, False))
+    return tokens_after(tokenizer, opened, closed.removeprefix(opened))
 
 
 def exchange(tokenizer: Any, prompt: str, response: str, max_tokens: int) -> TokenisedExchange:
     """Render and tokenise a prompt and a response, at most `max_tokens` long.
 
     The response is cut at its end; if the prompt leaves it less than half of the room, the prompt is cut
-    at its beginning first. The turn always ends as the chat template ends it, because the preference model
-    reads its last token.
+    at its beginning first. The turn always ends as the chat template ends it, or a score would tell who was cut off.
 
     Args:
         tokenizer: With a chat template.

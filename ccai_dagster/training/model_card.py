@@ -19,7 +19,9 @@ _WHAT: Mapping[str, str] = {
     "supervised_policy": "A language model fine-tuned on its own responses, criticised and revised under principles of "
     "the constitution, and on helpful responses that people preferred.",
     "preference_model": "A scorer of responses, no chat model: trained on the feedback model's labels under principles "
-    "of the constitution and on people's comparisons of helpfulness. Its scores can only be compared with each other.",
+    "of the constitution and on people's comparisons of helpfulness. Its scores can only be compared with each other. "
+    "It is the lower half of the untrained model, its score the mean over the tokens of the response; loaded as a "
+    "sequence classifier it would be read at the last token, which means nothing.",
     "policy": "A language model: the supervised policy after training on the arm's preferences.",
 }
 SYSTEM_TURN = "system_turn"

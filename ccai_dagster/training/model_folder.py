@@ -21,6 +21,7 @@ from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.core.files import whole_folder
 from ccai_dagster.core.packaged_files import PackagedFiles
 from ccai_dagster.feedback.language_model import computing_format
+from ccai_dagster.training import response_score
 from ccai_dagster.training.chat_template import TemplateCheck, ends_of_turn, fit_chat_template
 from ccai_dagster.training.model_source import LOCAL, ModelFiles, model_files
 
@@ -58,28 +59,32 @@ def load_model(folder: Path, *, scores: bool = False, trained: bool = False) -> 
 
     Args:
         folder: Of the model.
-        scores: Load it as a preference model, which gives one score; a language model gets a new head,
-            drawn from the current state of torch's generator.
+        scores: Load it as a preference model, see `response_score`; of a language model the lower half, with a new
+            head.
         trained: It is handed to a trainer. Where processes share one model, the first of them reads the weights and
             gives each its part.
+
+    Raises:
+        ConsultationError: A preference model that reads another score than that of `response_score`.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, GenerationConfig
     from transformers.initialization import no_init_weights
 
     kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
-    options: dict[str, Any] = {"num_labels": 1} if scores else {}
+    config = response_score.configured(folder) if scores else AutoConfig.from_pretrained(folder, **LOCAL)
     dtype = getattr(torch, computing_format(saved_dtype(folder)))
     if trained and os.environ.get("RANK", "0") != "0" and _first_gives_weights():
         # transformers 5.23 reads all weights in every process, whatever these variables say. Those of the empty model
         # have an address each, by which accelerate knows them, and take memory only when they are written to.
         with no_init_weights():
-            empty = kind.from_config(AutoConfig.from_pretrained(folder, **LOCAL, **options), dtype=dtype)
+            empty = kind.from_config(config, dtype=dtype)
         empty.tie_weights()
         if empty.can_generate():
             empty.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
-        return empty
-    return kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, **LOCAL, **options)
+        return response_score.reading_responses(empty) if scores else empty
+    model = kind.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, **LOCAL)
+    return response_score.reading_responses(model) if scores else model
 
 
 def _first_gives_weights() -> bool:

@@ -32,8 +32,8 @@ from ccai_dagster.core.draws import derived_seed, uniform
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.feedback.language_model import LanguageModel, rendered, texts_of, without_control_tokens
 from ccai_dagster.feedback.prompts import chosen_prompts
+from ccai_dagster.training.exchange_scores import ExchangeScorer
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
-from ccai_dagster.training.preference_model import exchange_scores
 from ccai_dagster.training.room import check_room_to_train
 from ccai_dagster.training.trainer import (
     TOKENS_PER_PASS,
@@ -161,10 +161,15 @@ def train_policy(
         room = max(room, TOKENS_PER_PASS // sequences_a_pass(batch, settings.new_tokens, sizes.vocab_size))
     samples = work / "samples.jsonl"
     seed_everything(seed)
+    scorer = ExchangeScorer(preference_model, max(1, TOKENS_PER_PASS // (longest + settings.new_tokens)))
+
+    def reward(prompts: list[Any], completions: list[Any], **_: Any) -> list[float]:
+        turns = zip(prompts, completions, strict=True)
+        return scorer.scores_of_texts([(asked[-1]["content"], said[-1]["content"]) for asked, said in turns], context)
+
     trainer = _trainer_class()(
         model=model,
-        reward_funcs=load_model(preference_model, scores=True).eval(),
-        reward_processing_classes=load_tokenizer(preference_model),
+        reward_funcs=reward,
         args=RLOOConfig(
             **training_arguments(
                 work,
@@ -251,14 +256,9 @@ def reward_gain(
         )
         for model in (supervised, policy)
     ]
+    scorer = ExchangeScorer(preference_model, 2 * settings.samples_per_prompt)
     scored = [
-        exchange_scores(
-            preference_model,
-            list(zip(texts, texts_of(responses), strict=True)),
-            max_tokens,
-            2 * settings.samples_per_prompt,
-        )
-        for responses in said
+        scorer.scores_of_texts(list(zip(texts, texts_of(responses), strict=True)), max_tokens) for responses in said
     ]
     before, after = np.array(scored[0]), np.array(scored[1])
     low, high = paired_interval(after - before)

@@ -21,7 +21,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import csv_rows
 from ccai_dagster.statistics.intervals import mean_interval
 from ccai_dagster.training.comparisons import SOURCES
-from ccai_dagster.training.preference_model import exchange_scores
+from ccai_dagster.training.exchange_scores import ExchangeScorer
 
 MANNERS = ("refusing", "apologising", "lecturing")
 HEADER = ("pair_id", "prompt", "manner", "plain", "annoying")
@@ -96,7 +96,7 @@ def measure_balance(
     """
     ordered = benign.sort("pair_id")
     exchanges = [(row["prompt"], row[side]) for row in ordered.iter_rows(named=True) for side in ("plain", "annoying")]
-    scored = exchange_scores(preference_model, exchanges, max_tokens, 2 * batch_size)
+    scored = ExchangeScorer(preference_model, 2 * batch_size).scores_of_texts(exchanges, max_tokens)
     margins = [plain - annoying for plain, annoying in zip(scored[::2], scored[1::2], strict=True)]
     figures = annoyance(ordered, margins, seed)
     accuracies = {

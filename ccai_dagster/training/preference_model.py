@@ -2,9 +2,9 @@
 
 The loss of a comparison is the cross-entropy between its label and the logistic of the difference of two
 scores, times the fixed weight of its source. The weight of harmlessness is a decision on record: too much
-of it made the first models of the CCAI study refuse too often. What is learnt from and what is held out is in
-`comparisons`. How well the model agrees with labels it has not seen is measured in accuracy, calibration and dependence
-on length, each beside what the labels themselves allow.
+of it made the first models of the CCAI study refuse too often. What a score is read from is in `response_score`,
+what is learnt from and what is held out in `comparisons`. How well the model agrees with labels it has not seen is
+measured in accuracy, calibration and dependence on length, each beside what the labels themselves allow.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from ccai_dagster.core.digest import folder_digest, table_digest
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.feedback.calibration import BIN_EDGES, confidence_bins
-from ccai_dagster.feedback.language_model import batches_by_length
 from ccai_dagster.statistics.intervals import Z_95, mean_interval
+from ccai_dagster.training import response_score
 from ccai_dagster.training.comparisons import (
     SOURCES,
     TokenisedComparison,
     comparisons,
     cut_share_of_sampled,
-    exchange,
+    end_of_turn,
     learnable,
     tokenised,
     training_order,
 )
+from ccai_dagster.training.exchange_scores import ExchangeScorer
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
 from ccai_dagster.training.room import check_room
 from ccai_dagster.training.trainer import (
@@ -75,7 +76,7 @@ def train_preference_model(
     """Train a preference model on AI harmlessness labels and human helpfulness comparisons.
 
     Args:
-        base: Folder of the model it starts from; its head is replaced by one score.
+        base: Folder of the language model it starts from; its lower half gets a head for one score.
         harmlessness: PREFERENCE_PAIRS of one arm.
         helpfulness: HELPFULNESS_PAIRS, equal for all arms.
         harmlessness_weight: Loss weight of an AI label, at least 0; a human label has 1.
@@ -96,6 +97,7 @@ def train_preference_model(
     prepare_work(
         work,
         stage="preference_model",
+        reads=response_score.WHAT,
         base=folder_digest(base),
         comparisons=table_digest(table),
         settings=settings.digest(),
@@ -163,11 +165,15 @@ def soft_label_trainer(
     from trl import RewardConfig, RewardTrainer
     from trl.trainer.reward_trainer import DataCollatorForPreference
 
+    end = len(end_of_turn(tokenizer))
+
     class SoftLabelCollator(DataCollatorForPreference):  # type: ignore[misc]  # the library has no types
-        """Adds label and weight of each comparison to the batch."""
+        """Adds label and weight of each comparison to the batch, and where responses are."""
 
         def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
             batch: dict[str, Any] = super().torch_call(examples)
+            begin = [example[side] for side in ("chosen_begins", "rejected_begins") for example in examples]
+            batch["response_mask"] = response_score.response_mask(batch["attention_mask"], begin, end)
             for name in ("target", "weight"):
                 batch[name] = torch.tensor([example[name] for example in examples], dtype=torch.float32)
             return batch
@@ -180,7 +186,8 @@ def soft_label_trainer(
         def _set_signature_columns_if_needed(self) -> None:
             if self._signature_columns is None:
                 super()._set_signature_columns_if_needed()
-                self._signature_columns = [*(self._signature_columns or []), "target", "weight"]
+                more = ("target", "weight", "chosen_begins", "rejected_begins")
+                self._signature_columns = [*(self._signature_columns or []), *more]
 
         def compute_loss(
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -204,6 +211,8 @@ def soft_label_trainer(
                 {
                     "chosen_ids": row.preferred.tokens,
                     "rejected_ids": row.other.tokens,
+                    "chosen_begins": row.preferred.prompt_tokens,
+                    "rejected_begins": row.other.prompt_tokens,
                     "target": row.target,
                     "weight": row.weight,
                 }
@@ -213,47 +222,6 @@ def soft_label_trainer(
         processing_class=tokenizer,
         peft_config=adapter(settings.lora_rank, scores=True),
     )
-
-
-def scores(folder: Path, sequences: Sequence[list[int]], batch_size: int) -> list[float]:
-    """Score whole exchanges with a preference model.
-
-    Args:
-        folder: Its folder.
-        sequences: Token ids of exchanges, each to the end of the assistant's turn.
-        batch_size: Exchanges a pass; those of similar length go together.
-
-    Returns:
-        One score a sequence, in order.
-    """
-    import torch
-
-    if not sequences:
-        return []
-    tokenizer = load_tokenizer(folder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_model(folder, scores=True).to(device).eval()
-    model.config.pad_token_id = tokenizer.pad_token_id
-    result = [0.0] * len(sequences)
-    for batch in batches_by_length(sequences, batch_size):
-        inputs = tokenizer.pad(
-            {"input_ids": [sequences[index] for index in batch]}, padding_side="right", return_tensors="pt"
-        )
-        with torch.inference_mode():
-            logits = model(
-                input_ids=inputs["input_ids"].to(device), attention_mask=inputs["attention_mask"].to(device)
-            ).logits
-        for index, score in zip(batch, logits[:, 0].float().tolist(), strict=True):
-            result[index] = score
-    return result
-
-
-def exchange_scores(
-    folder: Path, exchanges: Sequence[tuple[str, str]], max_tokens: int, batch_size: int
-) -> list[float]:
-    """Score prompts with responses, both as text (untrusted), cut to `max_tokens` tokens together."""
-    tokenizer = load_tokenizer(folder)
-    return scores(folder, [exchange(tokenizer, *each, max_tokens).tokens for each in exchanges], batch_size)
 
 
 def held_out_metrics(source: str, pairs: pl.DataFrame, seed: int) -> dict[str, float]:
@@ -377,7 +345,7 @@ def _held_out(folder: Path, table: pl.DataFrame, rows: list[TokenisedComparison]
     """Score the labelled comparisons that were held out."""
     wanted = (table["held_out"] & table["labelled"]).to_list()
     own = [row for row, chosen in zip(rows, wanted, strict=True) if chosen]
-    scored = scores(folder, [side.tokens for row in own for side in (row.preferred, row.other)], 2 * batch_size)
+    scored = ExchangeScorer(folder, 2 * batch_size).scores([side for row in own for side in (row.preferred, row.other)])
     return (
         table.filter(wanted)
         .select("source", "pair_id", "prompt", "target")

@@ -17,6 +17,7 @@ from ccai_dagster.feedback.language_model import batches_by_length, computing_fo
 from ccai_dagster.training.comparisons import exchange
 from ccai_dagster.training.model_folder import load_tokenizer, saved_dtype
 from ccai_dagster.training.model_source import LOCAL
+from ccai_dagster.training.response_score import lower_half
 
 
 class ResponseReader:
@@ -71,14 +72,9 @@ def _lower_half(folder: Path) -> Any:
     import torch
     from transformers import AutoConfig, AutoModel
 
-    config = AutoConfig.from_pretrained(folder, **LOCAL)
-    text = config.get_text_config()
-    text.num_hidden_layers = max(1, text.num_hidden_layers // 2)
-    if kinds := getattr(text, "layer_types", None):
-        text.layer_types = kinds[: text.num_hidden_layers]
     return AutoModel.from_pretrained(
         folder,
-        config=config,
+        config=lower_half(AutoConfig.from_pretrained(folder, **LOCAL)),
         dtype=getattr(torch, computing_format(saved_dtype(folder))),
         use_safetensors=True,
         **LOCAL,

@@ -60,7 +60,9 @@ def preference_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("preferences") / "model"
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        save_model(load_model(tiny_model, scores=True), load_tokenizer(tiny_model), folder)
+        model = load_model(tiny_model, scores=True)
+        torch.nn.init.normal_(model.score.weight, std=0.02)
+        save_model(model, load_tokenizer(tiny_model), folder)
     return folder
 
 

@@ -70,6 +70,7 @@ def test_a_card_says_what_the_model_is_and_who_judged() -> None:
     assert "hhh: 60% of 100, 95 % interval 52% to 69%" in text and "chance" not in text
     assert "feedback model: none" not in text
     assert "None: it was trained on revisions" in card(stage="supervised_policy")
+    assert "It is the lower half of the untrained model, its score the mean" in card(stage="preference_model")
 
 
 def test_a_card_tells_what_every_conversation_begins_with() -> None:

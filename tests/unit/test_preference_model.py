@@ -19,8 +19,9 @@ from ccai_dagster.training.comparisons import (
     ordered_ids,
     training_order,
 )
+from ccai_dagster.training.exchange_scores import ExchangeScorer
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, rounded_to_bfloat16, save_model
-from ccai_dagster.training.preference_model import exchange_scores, scores, train_preference_model
+from ccai_dagster.training.preference_model import train_preference_model
 
 GOOD, BAD = "The assistant should be fair.", "No, that is not right."
 
@@ -219,7 +220,7 @@ def test_a_loss_that_is_no_number_stops_and_leaves_no_model(tiny_model: Path, tm
 
     broken = load_model(tiny_model)
     with torch.no_grad():
-        broken.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
+        broken.model.layers[0].mlp.down_proj.weight[0, 0] = torch.nan
     save_model(broken, load_tokenizer(tiny_model), tmp_path / "broken")
     settings = PreferenceModelSettings(steps=2, batch_size=2, lora_rank=2, max_tokens=48)
     with pytest.raises(ConsultationError, match="step 1: loss is nan"):
@@ -267,14 +268,46 @@ def test_a_preference_model_learns_the_labels_in_a_repeatable_way(tiny_model: Pa
     assert train("two") == metrics
     assert folder_digest(tmp_path / "one" / "model") == folder_digest(tmp_path / "two" / "model")
     assert train("three", weight=5.0)["loss_first"] > metrics["loss_first"]
-    tokenizer = load_tokenizer(tmp_path / "one" / "model")
     said = [("Hello", GOOD), ("Hello", BAD), ("Hello", GOOD)]
-    good, bad, again = exchange_scores(tmp_path / "one" / "model", said, 48, batch_size=3)
+    scorer = ExchangeScorer(tmp_path / "one" / "model", batch_size=3)
+    good, bad, again = scorer.scores_of_texts(said, 48)
     assert good > bad
     assert again == pytest.approx(good, abs=1e-5)
-    alone = scores(tmp_path / "one" / "model", [exchange(tokenizer, "Hello", BAD, 48).tokens], 1)
-    assert alone == pytest.approx([bad], abs=1e-5)
-    assert load_model(tmp_path / "one" / "model", scores=True).config.pad_token_id == tokenizer.pad_token_id
+    assert scorer.scores([exchange(scorer.tokenizer, "Hello", BAD, 48)]) == pytest.approx([bad], abs=1e-5)
+
+
+@pytest.mark.torch
+def test_a_score_is_the_mean_over_the_response_of_what_the_middle_layer_makes_of_it(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    model = load_model(tiny_model, scores=True)
+    assert not model.score.weight.any()  # a new head begins with nil
+    with torch.no_grad():
+        model.score.weight.copy_(torch.linspace(-1, 1, model.score.weight.numel()))
+    save_model(model, load_tokenizer(tiny_model), tmp_path / "model")
+    scorer = ExchangeScorer(tmp_path / "model", batch_size=2)
+    said = [exchange(scorer.tokenizer, "Why?", text, 64) for text in (GOOD, "No.", "Fair.")]
+    whole = load_model(tiny_model).eval()
+    middle = len(whole.model.layers) // 2
+    expected = []
+    for each in said:
+        with torch.no_grad():
+            states = whole(torch.tensor([each.tokens]), output_hidden_states=True).hidden_states[middle]
+            of_tokens = whole.model.norm(states)[0] @ model.score.weight[0]
+        expected.append(of_tokens[each.prompt_tokens : -2].mean().item())  # without the end of the turn
+    assert len({round(score, 3) for score in expected}) == 3
+    assert scorer.scores(said) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.torch
+def test_a_preference_model_that_reads_the_last_token_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1).save_pretrained(tmp_path / "model")
+    with pytest.raises(ConsultationError, match=r"reads the last token.*Materialize `preference_model` again"):
+        load_model(tmp_path / "model", scores=True)
 
 
 def test_bad_labels_are_errors(tmp_path: Path) -> None:
