@@ -123,7 +123,7 @@ def small_folder(destination: Path, model: Path, topics: bool = True) -> Path:
     path.write_text(yaml.safe_dump(content))
     # Its arms learn by reinforcement, those of the control by direct preferences.
     ledger = destination / "decisions" / "training.csv"
-    ledger.write_text(ledger.read_text().replace(",dpo,", ",rloo,", 1))
+    ledger.write_text(ledger.read_text().replace(",dpo,", ",rloo,"))
     return destination
 
 

@@ -18,7 +18,7 @@ from ccai_dagster.contracts import MODEL
 from ccai_dagster.core.digest import folder_digest, text_digest
 from ccai_dagster.decisions.checks import check_training
 from ccai_dagster.decisions.ledger import read_ledger
-from ccai_dagster.feedback.prompt_coverage import add_drafts, read_drafts, remove_drafts
+from ccai_dagster.feedback.prompt_coverage import VERSION, add_drafts, read_drafts, remove_drafts
 from ccai_dagster.feedback.prompts import read_prompts
 
 PUBLIC = """principle_id,text
@@ -195,5 +195,5 @@ def test_the_base_model_of_the_last_run_can_draft(village: Village, tiny_model: 
     village.ccai("draft", "--with-model")
     rows = village.rows()
     assert {row["principle"] for row in rows} <= {"public/P2", "public/P3"} and rows
-    assert {row["drafted_by"] for row in rows} == {f"language model {digest}, request version 1"}
+    assert {row["drafted_by"] for row in rows} == {f"language model {digest}, request version {VERSION}"}
     assert all(row["text"].isprintable() and row["draft_digest"] == text_digest(row["text"]) for row in rows)
