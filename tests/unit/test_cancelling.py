@@ -198,10 +198,11 @@ dg.materialize([asset], resources={{"launcher": Launcher(work=sys.argv[1], threa
     [
         pytest.param(foreground, signal.SIGINT, id="foreground-SIGINT"),
         pytest.param(background, signal.SIGTERM, id="background-SIGTERM"),
+        pytest.param(foreground, signal.SIGKILL, id="killed"),
     ],
 )
 def test_cancelling_a_run_of_dagster_ends_its_stage(tmp_path: Path, how: Callable[[], None], number: int) -> None:
-    """The stage waits for a feedback server that never answers; the run gets the signal of a cancellation."""
+    """The stage waits for a feedback server that never answers; the run gets the signal of a cancellation or is killed."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
