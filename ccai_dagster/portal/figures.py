@@ -163,5 +163,5 @@ class Source:
 def _changed_at(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:  # whoever reads the ledger is told
         return 0

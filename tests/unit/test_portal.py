@@ -508,6 +508,10 @@ def test_a_ledger_broken_by_hand_leaves_what_is_shown_as_it_was(portal: Portal) 
     assert browser.get("/votes").status_code == 200
     answer = portal.moderator().get("/desk/")
     assert answer.status_code == 503 and b"moderation.csv" in answer.content
+    path.parent.rename(path.parent.with_name("elsewhere"))
+    path.parent.touch()  # no ledger can be looked at
+    portal.renew()
+    assert browser.get("/vote").status_code == 200
 
 
 def test_a_moderator_decides_several_at_once_and_the_row_is_that_of_the_command(portal: Portal) -> None:
