@@ -6,6 +6,7 @@ Everything that came from a person is escaped by the templates; a session holds 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from functools import cache, wraps
 from typing import Any
@@ -63,7 +64,8 @@ def _with_figures(view: View) -> View:
     def wrapped(request: HttpRequest) -> HttpResponse:
         try:
             figures = source().now()
-        except ConsultationError:
+        except ConsultationError as error:
+            logging.getLogger("django").error("Nobody can vote: %s", error)
             message = _(
                 "The statements cannot be read at the moment. What was answered is kept. Please come back later."
             )

@@ -178,9 +178,13 @@ def test_two_moderators_see_nothing_of_each_other_until_both_are_in_and_then_kap
     assert "moderator and second moderator decided 3 independently, 2 alike (67%)" in page
     assert "You and somebody else differ: 1" in page and "secret why" in page
     assert third.get("/desk/").content.decode().count('name="statement"') == 2  # the one they differ on, and 4
+    voter = portal.participant()  # the first one since the portal was started
+    assert b"answered everything there is" in voter.get("/vote").content
     resolved = {"statement": "3", "seen-3": "moderation-1 moderation-3", "verb": "in", "text": "", "reason": "it fits"}
     assert third.post("/desk/", resolved).status_code == 302
     assert set(rows(portal, "moderation")[-2]["supersedes"].split()) == {"moderation-1", "moderation-3"}
+    portal.renew()
+    assert SEEDS[2].encode() in voter.get("/vote").content
     assert "You and somebody else differ" not in ann.get("/desk/").content.decode()
 
 
