@@ -13,7 +13,7 @@ import polars as pl
 
 from ccai_dagster.core.digest import text_digest
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.decisions.independent_decisions import Row, Subject, decisive_rows
+from ccai_dagster.decisions.independent_decisions import Row, Subject, decisive_rows, disagreeing, rows_by_subject
 from ccai_dagster.decisions.ledger import AVOID, LET_IN, POLICY, current, is_decision, split_outcome
 from ccai_dagster.deliberation.votes import ModerationVerdict, Side
 
@@ -111,6 +111,26 @@ def signoffs(ledger: pl.DataFrame) -> dict[str, str]:
 def decided_rows(ledger: pl.DataFrame) -> list[Row]:
     """Return the rows that count, without policies and withdrawals, in ledger order, with their `root_id`."""
     return [row for row in current(ledger).iter_rows(named=True) if is_decision(row["outcome"])]
+
+
+def before_differences(ledger: pl.DataFrame) -> pl.DataFrame:
+    """Return a ledger whose subjects stand alone as it was before two people differed on some of them.
+
+    Such a subject is taken out of the rows that differ, so that what these superseded counts until a third row
+    resolves them; what a row superseded that stays for other subjects does not. Where one role decided twice, nothing
+    is taken out.
+    """
+    waiting = {
+        (row["decision_id"], subject)
+        for (subject,), own in rows_by_subject(decided_rows(ledger)).items()
+        if disagreeing(own)
+        for row in own
+    }
+    rows = [
+        row | {"subject_ids": [each for each in row["subject_ids"] if (row["decision_id"], each) not in waiting]}
+        for row in ledger.iter_rows(named=True)
+    ]
+    return pl.DataFrame([row for row in rows if row["subject_ids"]], ledger.schema) if waiting else ledger
 
 
 def decisive(ledger: pl.DataFrame) -> dict[Subject, Row]:

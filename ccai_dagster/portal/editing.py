@@ -42,6 +42,10 @@ DRAFTED = "draft-"
 """Begins what is chosen to take a draft over as it stands."""
 
 
+class NoSuchSubject(ConsultationError):
+    """What somebody wants to look at is not there, or nothing to decide on."""
+
+
 @dataclass(frozen=True)
 class Question:
     """One subject of a ledger as somebody is asked about it.
@@ -88,7 +92,8 @@ def questions(opened: OpenConsultation, kind: str, role: str, decided: bool, cho
         chosen: A subject; of merges any statements that somebody wants to look at together, of exclusions anybody.
 
     Raises:
-        ConsultationError: The ledger cannot be read, nothing is known yet to decide on, or there is no such subject.
+        NoSuchSubject: There is no such subject.
+        ConsultationError: The ledger cannot be read, or nothing is known yet to decide on.
     """
     if kind == "wording" and opened.selected() is None:
         raise ConsultationError(
@@ -100,7 +105,7 @@ def questions(opened: OpenConsultation, kind: str, role: str, decided: bool, cho
         known = {item.subject: item for item in items}
         found = known.get(chosen) or _not_put_forward(opened, kind, items, chosen)
         if found is None or (kind == "merge" and basis(chosen) is None):
-            raise ConsultationError(f"{subject_name(kind, chosen)}: nothing here that could be decided on.")
+            raise NoSuchSubject(f"{subject_name(kind, chosen)}: nothing here that could be decided on.")
         return [_question(opened, found)]
     listed = [item for item in items if (item.state == "decided") is decided and (decided or item.open_to(role))]
     if kind == "merge" and not decided:

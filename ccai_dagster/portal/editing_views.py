@@ -37,7 +37,7 @@ from ccai_dagster.portal.desk import (
     resolved_by_others,
     two_people,
 )
-from ccai_dagster.portal.editing import DRAFTED, Question, drafts_digest, questions, record_answers
+from ccai_dagster.portal.editing import DRAFTED, NoSuchSubject, Question, drafts_digest, questions, record_answers
 from ccai_dagster.portal.team_views import for_team
 
 ON_A_PAGE = 20
@@ -116,7 +116,13 @@ def _page(
 ) -> HttpResponse:
     role, decided = request.user.role, request.GET.get("show") == "decided"
     chosen = tuple(sorted(set(request.GET.get("subject", "").split()), key=lambda each: (len(each), each)))
-    asked = questions(opened, kind, role, decided, chosen or None)
+    try:
+        asked = questions(opened, kind, role, decided, chosen or None)
+    except NoSuchSubject as error:
+        if request.method == "POST":  # the page would not hold what was sent
+            raise
+        # A number that was mistyped stands in its field, to be mended.
+        asked, more, status = [], {"error": printable(str(error))}, 404
     place = first_of_page(request, len(asked), ON_A_PAGE)
     background = Background(opened, kind)
     typed = {request.POST[name]: name.removeprefix("subject-") for name in request.POST if name.startswith("subject-")}

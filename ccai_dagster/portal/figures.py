@@ -20,14 +20,15 @@ import polars as pl
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
-from ccai_dagster.decisions.outcomes import exclusions, moderation_verdicts
+from ccai_dagster.decisions.outcomes import before_differences, exclusions, moderation_verdicts
 from ccai_dagster.decisions.values import Thresholds, thresholds, votes_before_statement
 from ccai_dagster.deliberation.representative import priorities_of_votes, still_asked
 from ccai_dagster.deliberation.structure import procedure_for
-from ccai_dagster.deliberation.votes import vote_matrix
+from ccai_dagster.deliberation.votes import clean_statements, vote_matrix
 from ccai_dagster.open_consultation import OpenConsultation
 from ccai_dagster.portal.opinion_map import NOTHING, MapFigures, map_figures
 
+LEDGERS_READ = ("moderation", "exclusion", "threshold")
 OLDEST = 60.0
 """Seconds after which figures are not used any more."""
 RENEWED = 40.0
@@ -66,21 +67,24 @@ class Figures:
 def compute(opened: OpenConsultation) -> Figures:
     """Compute the figures from the database and the ledgers as they are now.
 
+    What two people differ on stays as it was before, so that people go on voting.
+
     Raises:
         ConsultationError: A ledger cannot be read.
     """
     imported = opened.imported
-    verdicts = moderation_verdicts(opened.ledger("moderation"))
+    moderation, exclusion, ledger = (before_differences(opened.ledger(kind)) for kind in LEDGERS_READ)
+    verdicts = moderation_verdicts(moderation)
     apart = [key for key, each in verdicts.items() if each.metadata]
-    shown, marked = still_asked(opened.statements(), imported.raw_statements, apart)
+    statements = clean_statements(imported.raw_statements, verdicts, opened.consultation.file.moderation == "lenient")
+    shown, marked = still_asked(statements, imported.raw_statements, apart)
     shown = shown.sort("statement_id")
-    excluded = list(exclusions(opened.ledger("exclusion")))
+    excluded = list(exclusions(exclusion))
     votes = imported.raw_votes.join(shown, on="statement_id", how="semi").filter(
         ~pl.col("participant_id").is_in(excluded)
     )
     matrix = vote_matrix(votes, votes["participant_id"].unique(), shown["statement_id"])
     table = priorities_of_votes(matrix, marked)
-    ledger = opened.ledger("threshold")
     settled = thresholds(ledger, opened.consultation.file.seed)
     return Figures(
         dict(shown.iter_rows()),
@@ -157,11 +161,11 @@ class Source:
     @cached_property
     def _paths(self) -> list[Path]:
         # Looked at with every answer, so that they are put together once.
-        return [self.consultation.ledger(kind) for kind in ("moderation", "exclusion", "threshold")]
+        return [self.consultation.ledger(kind) for kind in LEDGERS_READ]
 
 
 def _changed_at(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:  # whoever reads the ledger is told
         return 0

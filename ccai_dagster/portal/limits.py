@@ -21,11 +21,11 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ccai_dagster.portal.configuration import LOCAL_HOSTS
+from ccai_dagster.portal.pages import problem, written
 
 DAY = 24 * 3600.0
 TOO_MUCH = {
@@ -135,8 +135,7 @@ def client(request: HttpRequest) -> str:
 
 def too_many(request: HttpRequest, limit: Limit) -> HttpResponse:
     """Say that it is too much, and for how long at most."""
-    page = {"title": _("Too much at once"), "message": TOO_MUCH[limit.seconds]}
-    return render(request, "portal/problem.html", page, status=429)
+    return problem(request, _("Too much at once"), TOO_MUCH[limit.seconds], 429, written(request))
 
 
 def limited(what: str, limit: Limit) -> Callable[[View], View]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8
 CONTENT_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'"
 )
+WRITTEN = ("text", "reason")
+"""Fields of forms that somebody types into; where a page has several subjects, with their numbers."""
 View = Callable[..., HttpResponse]
 
 
@@ -70,9 +72,20 @@ def on_every_page(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def problem(request: HttpRequest, title: str, message: str, status: int) -> HttpResponse:
-    """Say what is the matter, and offer a way on."""
-    return render(request, "portal/problem.html", {"title": title, "message": message}, status=status)
+def problem(request: HttpRequest, title: str, message: str, status: int, to_copy: Sequence[str] = ()) -> HttpResponse:
+    """Say what is the matter, give back what would have to be typed again, and offer a way on."""
+    page = {"title": title, "message": message, "written": to_copy}
+    return render(request, "portal/problem.html", page, status=status)
+
+
+def written(request: HttpRequest) -> list[str]:
+    """What somebody typed into the form that was sent; of several subjects only for those that were decided on."""
+    form, found = request.POST, []
+    for name in form:
+        field, _, number = name.partition("-")
+        if field in WRITTEN and (not number or form.get(f"verb-{number}")) and (typed := form[name].strip()):
+            found.append(typed)
+    return found
 
 
 def unreadable(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -100,7 +113,9 @@ def broken(request: HttpRequest) -> HttpResponse:
 def refused_form(request: HttpRequest, reason: str = "") -> HttpResponse:
     """A form came without its token: from another page, or after the cookies were deleted."""
     message = _("The page had grown too old, or cookies are switched off. Nothing was recorded. Please open it again.")
-    return problem(request, _("Please try once more"), message, 403)
+    # What another site wrote is not shown as somebody's own words.
+    own = request.headers.get("Sec-Fetch-Site") == "same-origin"
+    return problem(request, _("Please try once more"), message, 403, written(request) if own else ())
 
 
 @require_safe

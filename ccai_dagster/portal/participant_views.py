@@ -6,6 +6,7 @@ Everything that came from a person is escaped by the templates; a session holds 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from functools import cache, wraps
 from typing import Any
@@ -40,7 +41,7 @@ from ccai_dagster.portal.limits import (
 )
 from ccai_dagster.portal.models import Participant, Statement
 from ccai_dagster.portal.opinion_map import SIDE
-from ccai_dagster.portal.pages import View, problem
+from ccai_dagster.portal.pages import View, problem, written
 from ccai_dagster.portal.participation import AlreadyThere, Refusal
 from ccai_dagster.portal.sessions import CODE, PARTICIPANT
 
@@ -63,11 +64,12 @@ def _with_figures(view: View) -> View:
     def wrapped(request: HttpRequest) -> HttpResponse:
         try:
             figures = source().now()
-        except ConsultationError:
+        except ConsultationError as error:
+            logging.getLogger("django").error("Nobody can vote: %s", error)
             message = _(
                 "The statements cannot be read at the moment. What was answered is kept. Please come back later."
             )
-            return problem(request, _("Being mended"), message, 503)
+            return problem(request, _("Being mended"), message, 503, written(request))
         return view(request, figures)
 
     return wrapped
@@ -84,7 +86,7 @@ def _for_participants(view: View) -> View:
                 "Your session has ended, or your data were deleted. If they were not, nothing is lost: come back with "
                 "your code. You can also begin anew."
             )
-            return problem(request, _("Please come in again"), message, 403)
+            return problem(request, _("Please come in again"), message, 403, written(request))
         if request.method == "POST" and not counts.allows("answers", str(participant.pk), ANSWERS_OF_ONE):
             return too_many(request, ANSWERS_OF_ONE)
         return _with_figures(lambda again, figures: view(again, figures, participant))(request)

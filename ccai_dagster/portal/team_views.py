@@ -14,11 +14,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from ccai_dagster.portal.limits import PASSWORDS_OF_CLIENT, limited
+from ccai_dagster.portal.pages import written
 from ccai_dagster.portal.sessions import part_kept
 
 View = Callable[..., HttpResponse]
-WRITTEN = ("text", "reason")
-"""Fields of the team's forms that somebody typed."""
 
 
 @require_http_methods(["GET", "POST"])
@@ -75,6 +74,6 @@ def _for_team(view: View, rates: bool, elsewhere: str) -> View:
 
 def _ended(request: HttpRequest) -> HttpResponse:
     """Say that nothing was recorded, and give back what was written, which would have to be typed again."""
-    written = [text for name in WRITTEN if (text := request.POST.get(name, "").strip())]
-    page = {"error": "Your session has ended, so nothing was recorded. Please sign in.", "written": written}
+    error = "Your session has ended, so nothing was recorded. Please sign in."
+    page = {"error": error, "written": written(request)}
     return render(request, "portal/sign_in.html", page, status=403)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from chromium import accessibility_findings
 from contrasts import CONTRASTS
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from small_portal import password_of, portal_folder, serving
 
 from ccai_dagster.consultation.folder import Consultation
@@ -200,17 +200,49 @@ def test_an_answer_that_the_script_cannot_send_is_sent_by_the_browser_and_a_page
     _joined(Phone(page, served, served.home))
     page.keyboard.press("p")
     expect(page.get_by_text("1 of 10")).to_be_visible()
-    page.route("**/vote", lambda route: route.abort() if route.request.resource_type == "fetch" else route.continue_())
-    with page.expect_navigation():
-        page.keyboard.press("p")
-    expect(page.get_by_text("2 of 10")).to_be_visible()
-    page.unroute("**/vote")
+    without = [Route.abort, lambda route: None, lambda route: route.fulfill(status=502, body="")]
+    for done, lost in enumerate(without, start=2):  # no network, one that is silent, a proxy without the portal
+        page.evaluate("const after = AbortSignal.timeout; AbortSignal.timeout = () => after.call(AbortSignal, 50)")
+        page.route("**/vote", _of_the_script(lost))
+        with page.expect_navigation():
+            page.keyboard.press("p")
+        expect(page.get_by_text(f"{done} of 10")).to_be_visible()
+        page.unroute("**/vote")
     page.get_by_role("button", name="Undo").dblclick()
-    expect(page.get_by_text("1 of 10")).to_be_visible()
+    expect(page.get_by_text("3 of 10")).to_be_visible()
     context.clear_cookies(name="sessionid")
     page.keyboard.press("p")
     expect(page.get_by_role("heading", name="Please come in again")).to_be_visible()
     assert (page.title(), page.evaluate("document.activeElement.id")) == ("Please come in again", "main")
+
+
+def _of_the_script(treat: Callable[[Route], None]) -> Callable[[Route], None]:
+    return lambda route: treat(route) if route.request.resource_type == "fetch" else route.continue_()
+
+
+def test_nothing_is_taken_back_while_an_answer_is_on_its_way_and_a_page_is_in_one_language(
+    context: BrowserContext, served: Served
+) -> None:
+    page, held = context.new_page(), list[Route]()
+    _joined(Phone(page, served, served.home))
+    page.keyboard.press("p")
+    expect(page.get_by_text("1 of 10")).to_be_visible()
+    page.route("**/vote", lambda route: held.append(route))
+    page.keyboard.press("p")
+    page.get_by_role("button", name="Undo").click()
+    held[0].continue_()
+    page.unroute("**/vote")
+    expect(page.get_by_text("2 of 10")).to_be_visible()
+    spoken = "[document.documentElement.lang, document.documentElement.dir]"
+    context.add_cookies([{"name": "django_language", "value": "ar", "url": served.address}])  # chosen in another tab
+    with page.expect_navigation():
+        page.keyboard.press("p")
+    expect(page.get_by_role("button", name="غير موافق")).to_be_visible()
+    assert page.evaluate(spoken) == ["ar", "rtl"]
+    context.clear_cookies()
+    page.keyboard.press("p")
+    expect(page.get_by_role("heading", name="Please try once more")).to_be_visible()
+    assert page.evaluate(spoken) == ["en", "ltr"]
 
 
 def test_a_moderator_decides_by_keyboard_alone(phone: Phone) -> None:
@@ -222,6 +254,11 @@ def test_a_moderator_decides_by_keyboard_alone(phone: Phone) -> None:
     phone.type(phone.served.password)
     phone.key("Enter")
     phone.shows(f"Waiting for you: {len(SEEDS)}" if page.locator(".queue > li").count() == len(SEEDS) else OWN)
+    page.locator("details").evaluate_all("all => all.forEach((each) => each.open = true)")
+    phone.to("Order")
+    page.keyboard.press("o")  # in a list a letter looks for an answer
+    assert page.evaluate("document.activeElement.name") == "order"
+    page.evaluate("document.activeElement.blur()")
     for keys, words, state in [
         ("jxi", ["fits the question"], "moderation-1"),
         ("jxo", ["spam", "sells"], "moderation-2"),

@@ -178,9 +178,13 @@ def test_two_moderators_see_nothing_of_each_other_until_both_are_in_and_then_kap
     assert "moderator and second moderator decided 3 independently, 2 alike (67%)" in page
     assert "You and somebody else differ: 1" in page and "secret why" in page
     assert third.get("/desk/").content.decode().count('name="statement"') == 2  # the one they differ on, and 4
+    voter = portal.participant()  # the first one since the portal was started
+    assert b"answered everything there is" in voter.get("/vote").content
     resolved = {"statement": "3", "seen-3": "moderation-1 moderation-3", "verb": "in", "text": "", "reason": "it fits"}
     assert third.post("/desk/", resolved).status_code == 302
     assert set(rows(portal, "moderation")[-2]["supersedes"].split()) == {"moderation-1", "moderation-3"}
+    portal.renew()
+    assert SEEDS[2].encode() in voter.get("/vote").content
     assert "You and somebody else differ" not in ann.get("/desk/").content.decode()
 
 
@@ -247,7 +251,7 @@ def test_statements_that_no_search_found_alike_are_put_together_by_their_numbers
     sent(editor, "/desk/ledger/merge?subject=2+1", verb_0="keep apart", reason="one is about tone")
     (row,) = rows(portal, "merge")
     assert (row["subject_ids"], row["outcome"], row["suggested_by"]) == (["1", "2"], "keep apart", None)
-    assert editor.get("/desk/ledger/merge?subject=1+3").status_code == 503  # 3 is not in
+    assert editor.get("/desk/ledger/merge?subject=1+3").status_code == 404  # 3 is not in
 
 
 def test_somebody_whom_no_search_put_forward_is_excluded_by_number(portal: Portal) -> None:
@@ -259,7 +263,9 @@ def test_somebody_whom_no_search_put_forward_is_excluded_by_number(portal: Porta
     assert sent(moderator, f"{address}?subject=1", verb_0="exclude", reason="asked to be left out").status_code == 302
     (row,) = rows(portal, "exclusion")
     assert (row["subject_ids"], row["outcome"], row["suggested_by"]) == (["1"], "exclude", None)
-    assert moderator.get(f"{address}?subject=2").status_code == 503  # nobody has this number
+    told = moderator.get(f"{address}?subject=2")  # nobody has this number
+    assert told.status_code == 404 and b"participant 2: nothing here" in told.content
+    assert b'name="subject" autocomplete="off" value="2"' in told.content  # to be mended
     forged = {"questions": "0", "subject-0": "2", "seen-0": "", "digest-0": "", "verb-0": "exclude", "reason": "?"}
     assert moderator.post(address, forged).status_code >= 400 and len(rows(portal, "exclusion")) == 1
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import polars as pl
 import pytest
@@ -14,6 +15,7 @@ from ccai_dagster.decisions.outcomes import (
     PolicyChoice,
     Wording,
     WordingSource,
+    before_differences,
     exclusions,
     merges,
     moderation_verdicts,
@@ -80,6 +82,35 @@ def test_moderation_decides_each_statement_once() -> None:
     twice = ledger_table([row("M1", "moderation", "9 2", "in"), row("M2", "moderation", "2", "out: odd")])
     with pytest.raises(ConsultationError, match="M1, M2 all decide on statement 2"):
         moderation_verdicts(twice)
+
+
+def test_what_two_people_differ_on_is_as_it_was_before() -> None:
+    other = partial(replace, decided_by="chair")
+    ledger = ledger_table(
+        [
+            row("M1", "moderation", "1", "in"),
+            row("M2", "moderation", "1", "out: off topic", "M1"),
+            row("M3", "moderation", "2 3", "out: off topic"),
+            other(row("M4", "moderation", "1 3", "in")),
+            other(row("M5", "moderation", "2", "out: odd")),
+        ]
+    )
+    with pytest.raises(ConsultationError, match=r"M2 \(team\), M4 \(chair\) differ on statement 1"):
+        moderation_verdicts(ledger)
+    assert moderation_verdicts(before_differences(ledger)) == {
+        1: ModerationVerdict(True, None, ("M1",)),
+        2: ModerationVerdict(False, None, ("M3",), "off topic"),
+    }
+    numbers = values("threshold", THRESHOLDS)
+    differing = [
+        row("T1", "threshold", "minimum_votes", "5", "T-minimum_votes"),
+        other(row("T2", "threshold", "minimum_votes", "9")),
+    ]
+    assert thresholds(before_differences(ledger_table([*numbers, *differing])), 1) == thresholds(
+        ledger_table(numbers), 1
+    )
+    twice = ledger_table([row("M1", "moderation", "1", "in"), row("M2", "moderation", "1", "out: odd")])
+    assert before_differences(twice) is twice
 
 
 def test_a_policy_that_supersedes_an_exclusion_withdraws_it() -> None:

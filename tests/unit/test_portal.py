@@ -304,6 +304,31 @@ def test_a_form_without_its_token_and_an_expired_session_are_told(portal: Portal
     assert portal.votes() == []
 
 
+def test_what_somebody_wrote_is_given_back_where_nothing_comes_of_it_but_not_what_another_site_wrote(
+    portal: Portal,
+) -> None:
+    editor, given_back = portal.team("eve", "editor", "edit"), re.compile(r'class="lines" dir="auto">([^<]*)<')
+    editor.cookies["sessionid"] = "expired"
+    wordings = {
+        "verb-0": "principle",
+        "text-0": "Choose\nthe kindest.",
+        "verb-1": "",
+        "text-1": "a draft",
+        "reason": " ",
+    }
+    answer = editor.post("/desk/ledger/wording", wordings)
+    assert answer.status_code == 403 and given_back.findall(answer.content.decode()) == ["Choose\nthe kindest."]
+    add = portal.browser().post("/add", {"text": "Be <kind>.", "sure": "yes"})
+    assert add.status_code == 403 and given_back.findall(add.content.decode()) == ["Be &lt;kind&gt;."]
+    for _ in range(21):
+        last = portal.browser().post("/feedback", {"text": "Well done."})
+    assert last.status_code == 429 and given_back.findall(last.content.decode()) == ["Well done."]
+    strict = portal.browser(enforce_csrf_checks=True)
+    for site, found in (("same-origin", ["Be kind."]), ("cross-site", [])):
+        answer = strict.post("/feedback", {"text": "Be kind."}, HTTP_SEC_FETCH_SITE=site)
+        assert answer.status_code == 403 and given_back.findall(answer.content.decode()) == found
+
+
 @pytest.mark.parametrize("role", ["nobody", "participant", "moderator", "rater"])
 def test_no_form_of_any_page_is_taken_without_its_token(portal: Portal, role: str) -> None:
     from ccai_dagster.portal.addresses import urlpatterns
@@ -508,6 +533,10 @@ def test_a_ledger_broken_by_hand_leaves_what_is_shown_as_it_was(portal: Portal) 
     assert browser.get("/votes").status_code == 200
     answer = portal.moderator().get("/desk/")
     assert answer.status_code == 503 and b"moderation.csv" in answer.content
+    path.parent.rename(path.parent.with_name("elsewhere"))
+    path.parent.touch()  # no ledger can be looked at
+    portal.renew()
+    assert browser.get("/vote").status_code == 200
 
 
 def test_a_moderator_decides_several_at_once_and_the_row_is_that_of_the_command(portal: Portal) -> None:

@@ -1,4 +1,5 @@
 // Keys, no form sent twice, and an answer without loading the page anew. Every page works without it.
+const LONGEST_WAIT = 20000; // milliseconds
 const prepare = () => {
   for (const hint of document.querySelectorAll(".keys")) hint.hidden = false;
 };
@@ -6,7 +7,8 @@ prepare();
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (!form.matches("[data-once]")) return;
-  if (form.dataset.sent) return event.preventDefault();
+  // One at a time: of an answer and its undo at once, the page would show whichever came back last.
+  if (document.querySelector("form[data-sent]")) return event.preventDefault();
   form.dataset.sent = "yes";
   for (const waiting of form.querySelectorAll(".waiting")) waiting.hidden = false;
   // A browser that does not tell which button it was sends the form as it always did.
@@ -22,22 +24,28 @@ document.addEventListener("click", (event) => {
 window.addEventListener("pageshow", () => document.querySelectorAll("form[data-once]").forEach((form) => delete form.dataset.sent));
 
 // Sends a form and puts what comes back in place: the part that changes, or, if something is the matter, a whole page.
+// What is no page of the portal's, from a proxy or from nowhere, is for the browser; the same answer twice counts once.
 async function answer(form, button) {
   if (button.name) form.append(Object.assign(document.createElement("input"), { type: "hidden", name: button.name, value: button.value }));
-  const token = form.elements.csrfmiddlewaretoken, main = document.querySelector("main");
+  const token = form.elements.csrfmiddlewaretoken, main = document.querySelector("main"), root = document.documentElement;
   let got, text;
   try {
-    got = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)), headers: { "X-Part": "main" } });
+    const body = new URLSearchParams(new FormData(form)), signal = AbortSignal.timeout(LONGEST_WAIT);
+    got = await fetch(form.action, { method: "POST", body, signal, headers: { "X-Part": "main" } });
     text = await got.text();
   } catch {
-    return form.submit(); // the browser says what is the matter; the same answer twice counts once
+    return form.submit();
   }
+  const language = got.headers.get("Content-Language");
+  if (!language) return form.submit();
   if (got.headers.has("X-Part")) {
+    if (language !== root.lang) return location.replace(form.dataset.part); // chosen meanwhile in another tab
     main.innerHTML = text;
     for (const each of main.querySelectorAll("form")) each.prepend(token.cloneNode());
   } else {
     const page = new DOMParser().parseFromString(text, "text/html");
     document.title = page.title;
+    [root.lang, root.dir] = [page.documentElement.lang, page.documentElement.dir];
     document.body.replaceWith(page.body);
   }
   history.replaceState(null, "", form.dataset.part);
@@ -48,7 +56,7 @@ async function answer(form, button) {
 }
 
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.matches("input:not([type=checkbox]):not([type=radio]), textarea");
+  const typing = event.target.matches("input:not([type=checkbox]):not([type=radio]), textarea, select");
   if (typing || event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
   // Where letters are not Latin, a key is known by its place.
   const latin = event.key.length > 1 || /[\x20-\x7e]/.test(event.key);
