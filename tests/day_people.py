@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chromium import launch_options
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
 PHONE, WIDE = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 AT_ONCE = 4
@@ -189,8 +189,14 @@ async def signed_in(browsers: Browsers, name: str, password: str, **more: Any) -
         await page.goto(f"{browsers.address}/desk/sign-in")
         await page.get_by_label("Name").fill(name)
         await page.get_by_label("Password").fill(password)
-        await page.get_by_role("button", name="Sign in").click()
+        await press(page, page.get_by_role("button", name="Sign in"))
         yield page
+
+
+async def press(page: Page, button: Locator) -> None:
+    """Press a button that leads to another page, and wait for that; on a busy machine it takes its time."""
+    async with page.expect_navigation():
+        await button.click()
 
 
 async def decide(page: Page, statements: Sequence[str], verb: str, text: str, reason: str) -> str:
@@ -204,7 +210,7 @@ async def decide(page: Page, statements: Sequence[str], verb: str, text: str, re
     await page.locator(f"input[name=verb][value='{verb}']").check()
     await page.locator("#text").fill(text)
     await page.locator("#reason").fill(reason)
-    await page.get_by_role("button", name="Record", exact=True).click()
+    await press(page, page.get_by_role("button", name="Record", exact=True))
     return await page.inner_text("main")
 
 
@@ -216,7 +222,7 @@ async def edit(page: Page, ledger: str, answer: str, reason: str) -> str:
     if not await page.locator("[data-item]").count():
         return await page.inner_text("main")
     await page.get_by_label(re.compile("^Reason")).fill(reason)
-    await page.get_by_role("button", name="Record", exact=True).click()
+    await press(page, page.get_by_role("button", name="Record", exact=True))
     return await page.inner_text("main")
 
 
@@ -227,7 +233,7 @@ async def sign(page: Page, reason: str) -> str:
         form = page.locator("form:has(input[name=arm])").first
         await form.locator("input[name=read]").check()
         await form.locator("input[name=reason]").fill(reason)
-        await form.get_by_role("button", name=re.compile("^Sign")).click()
+        await press(page, form.get_by_role("button", name=re.compile("^Sign")))
     return await page.inner_text("main")
 
 
