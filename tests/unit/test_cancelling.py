@@ -202,7 +202,7 @@ dg.materialize([asset], resources={{"launcher": Launcher(work=sys.argv[1], threa
     ],
 )
 def test_cancelling_a_run_of_dagster_ends_its_stage(tmp_path: Path, how: Callable[[], None], number: int) -> None:
-    """The stage waits for a feedback server that never answers; the run gets the signal of a cancellation or is killed."""
+    """The stage waits for a feedback server that never answers; the run is cancelled by a signal, or killed."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
