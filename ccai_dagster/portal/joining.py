@@ -16,7 +16,7 @@ from ccai_dagster.consultation.folder import ConsultationFile
 from ccai_dagster.consultation.people import DemographicQuestion
 from ccai_dagster.portal.databases import one_at_a_time
 from ccai_dagster.portal.models import Demographic, Participant
-from ccai_dagster.portal.participation import Refusal, new_participant
+from ccai_dagster.portal.participation import Refusal, just_joined, new_participant
 
 
 class NotTaken(Exception):
@@ -28,7 +28,8 @@ def join(file: ConsultationFile, form: Mapping[str, str]) -> tuple[Participant, 
 
     Args:
         form: `consent`; `question-N` for each screening question, from 0; `about-NAME` for each question about the
-            person, empty or absent where somebody would rather not say.
+            person, empty or absent where somebody would rather not say; `code`, by which a form that was sent twice
+            is known, so that it lets in one person.
 
     Raises:
         Refusal: Something is not answered, or not as it can be.
@@ -45,6 +46,8 @@ def join(file: ConsultationFile, form: Mapping[str, str]) -> tuple[Participant, 
     told = _about(file, form)
     # So that the last place is not given twice.
     with one_at_a_time():
+        if again := just_joined(form.get("code", "")):
+            return again, form["code"]
         if file.portal.places is not None and any(
             told[each.name] in full_answers(each, file.portal.places) for each in file.demographics if each.targets
         ):
@@ -54,7 +57,7 @@ def join(file: ConsultationFile, form: Mapping[str, str]) -> tuple[Participant, 
                     "Nothing of your answers was kept."
                 )
             )
-        participant, code = new_participant()
+        participant, code = new_participant(form.get("code", ""))
         Demographic.objects.bulk_create(
             Demographic(participant=participant, question=name, answer=answer) for name, answer in told.items()
         )

@@ -120,7 +120,7 @@ def _start(request: HttpRequest, more: Mapping[str, Any], status: int = 200) -> 
         }
         for number, each in enumerate(file.portal.screening)
     ]
-    page = {"portal": file.portal, "about": about, "screening": screening}
+    page = {"portal": file.portal, "about": about, "screening": screening, "code": participation.new_code()}
     return render(request, "portal/start.html", {**page, **more}, status=status)
 
 

@@ -22,6 +22,8 @@ from ccai_dagster.portal.models import Participant, Statement, now
 CODE_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 """Without 0, o, 1, i and l, which people mistake for each other."""
 CODE_LENGTH = 16
+SECONDS_FOR_THE_SAME_FORM = 60
+"""For how long the same form lets in the same person, and not one more."""
 LONGEST_STATEMENT = 280
 STATEMENTS_AN_HOUR = 10
 """Of one participant, so that a script does not fill the moderators' queue."""
@@ -72,10 +74,28 @@ class Progress:
         return self.votes >= self.wanted or not self.left
 
 
-def new_participant() -> tuple[Participant, str]:
-    """Let somebody take part; return them and their code, which is kept nowhere."""
-    code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
+def new_code() -> str:
+    """Return a code that nobody has."""
+    return "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
+
+
+def new_participant(code: str) -> tuple[Participant, str]:
+    """Let somebody take part; return them and their code, which is kept nowhere.
+
+    Args:
+        code: That of the form; another is made for one that is no code or somebody's.
+    """
+    ours = len(code) == CODE_LENGTH and set(code) <= set(CODE_LETTERS)
+    if not ours or Participant.objects.filter(code_digest=_digest(code)).exists():
+        code = new_code()
     return Participant.objects.create(code_digest=_digest(code)), code
+
+
+def just_joined(code: str) -> Participant | None:
+    """Return whom a form with this code let in a moment ago, if it was sent before."""
+    since = now() - SECONDS_FOR_THE_SAME_FORM
+    found: Participant | None = Participant.objects.filter(code_digest=_digest(code), joined_at__gte=since).first()
+    return found
 
 
 def shown_code(code: str) -> str:

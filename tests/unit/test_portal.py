@@ -109,6 +109,26 @@ def test_places_are_closed_by_answer_and_nobody_is_let_in_beside_them(
     assert [answer for _, _, answer in _about()] == ["under 40", "under 40", "40 and older"]
 
 
+def test_a_form_that_is_sent_twice_lets_in_one_person(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_limit(portal, monkeypatch, places=1)
+    (code,) = re.findall(r'name="code" value="(\w+)"', portal.browser().get("/").content.decode())
+    form = {"consent": "yes", "question-0": "Yes", "about-age": "under 40"}
+
+    def given(sent: str) -> str:
+        """The code of who sends this form, whose browser knows of no session yet."""
+        browser = portal.browser()
+        assert browser.post("/join", {**form, "code": sent}).headers["Location"] == "/code"
+        return re.findall(r'class="code">([\w-]+)<', browser.get("/code").content.decode())[0].replace("-", "")
+
+    assert given(code) == given(code) == code
+    assert len(_about()) == 1
+    # Later, or with what is no code of ours, it is another's.
+    set_limit(portal, monkeypatch, places=10)
+    monkeypatch.setattr("ccai_dagster.portal.participation.SECONDS_FOR_THE_SAME_FORM", -1)
+    assert not {given(code), given("aaaa"), given("")} & {code, "aaaa", ""}
+    assert len(_about()) == 4
+
+
 def test_of_two_who_ask_at_once_for_the_last_place_one_gets_it(portal: Portal) -> None:
     assert two_for_the_last_place(portal.consultation) == ["no place", "taken"]
 
