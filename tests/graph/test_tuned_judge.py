@@ -20,7 +20,7 @@ def test_a_decision_for_the_tuned_judge_trains_it_measures_it_and_labels_with_it
     with path.open("a", newline="") as handle:
         writer = csv.DictWriter(handle, list(contracts.LEDGER.fields), lineterminator="\n")
         cited = {"inputs_digest": "0" * 64, "outcome": "tuned"}
-        writer.writerow(old | cited | {"decision_id": "R9", "supersedes": old["decision_id"]})
+        writer.writerow(old | cited | {"decision_id": "J1", "supersedes": old["decision_id"]})
     done = copy.run(
         select="key:feedback_model or key:judge_answers or key:judge_calibration or key:standard/preference_pairs"
     )

@@ -144,24 +144,26 @@ def test_no_process_outlives_the_one_that_started_it(
     assert not (tmp_path / "unwound").exists()
 
 
-def test_a_process_that_ran_dagster_in_the_background_can_still_be_ended() -> None:
+@pytest.fixture
+def from_the_background() -> Iterator[None]:
     """Dagster gives SIGTERM whatever SIGINT has, and a script gives its background a SIGINT that is ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    background()
+    heed_signals()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
+
+def test_a_process_that_ran_dagster_in_the_background_can_still_be_ended(from_the_background: None) -> None:
     @dg.asset
     def asset() -> None: ...
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        background()
-        heed_signals()
-        with dg.DagsterInstance.ephemeral() as instance:
-            assert dg.materialize([asset], instance=instance).success
-        for number in before:
-            with pytest.raises(KeyboardInterrupt):
-                signal.raise_signal(number)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert dg.materialize([asset], instance=instance).success
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
 
 
 def test_the_status_of_a_command_is_told() -> None:
@@ -230,7 +232,9 @@ def test_cancelling_a_run_of_dagster_ends_its_stage(tmp_path: Path, how: Callabl
             run.wait()
 
 
-def test_what_shows_the_output_of_a_step_hears_no_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_shows_the_output_of_a_step_hears_no_interruption(
+    from_the_background: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A terminal interrupts every process of its group, and Dagster's helpers would print a trace each."""
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     with open_instance(tmp_path) as instance:
