@@ -39,8 +39,7 @@ def attend(command: Sequence[str], environment: Mapping[str, str]) -> int:
             with suppress(subprocess.TimeoutExpired):
                 return process.wait(SECONDS_BETWEEN_LOOKS)
     finally:
-        if process.poll() is None:
-            end(process)
+        end(process)
 
 
 def heed_signals() -> None:
@@ -74,7 +73,9 @@ def end_with(starter: int | None) -> None:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started: first ask, then kill."""
+    """End a process and all that it started, if it still runs: first ask, then kill."""
+    if process.poll() is not None:
+        return
     first = psutil.Process(process.pid)
     family = [first, *first.children(recursive=True)]
     try:

@@ -144,9 +144,6 @@ def _place(folder: Path, info: SerializationInfo) -> str:
     return folder.name if info.context == PLACELESS else str(folder)
 
 
-LANGUAGE_MODEL_LIBRARIES = ("torch", "transformers.models.llama.modeling_llama")
-"""What loading a language model imports, whatever its family."""
-
 Table = Annotated[pl.DataFrame, PlainValidator(_read_table), PlainSerializer(table_digest)]
 """A table of a request; read from a stage's folder where the folder is the context of validation."""
 ModelFolder = Annotated[Path, PlainSerializer(_place)]
@@ -172,8 +169,11 @@ class Stage(Settings, ABC):
 
     @property
     def libraries(self) -> tuple[str, ...]:
-        """The modules it imports that take longest; a process in which stages run in turn imports them once."""
-        return LANGUAGE_MODEL_LIBRARIES
+        """The modules it imports that take longest; a process in which stages run in turn imports them once.
+
+        By default what loading a language model imports, whatever its family.
+        """
+        return ("torch", "transformers.models.llama.modeling_llama")
 
     @abstractmethod
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
