@@ -42,7 +42,7 @@ POLICY = PolicySettings(
     kl_weight=0.01,
     learning_rate=1e-2,
     lora_rank=8,
-    held_out_prompts=64,
+    held_out_prompts=192,
 )
 
 
