@@ -273,7 +273,10 @@ class SameWords:
         if statement_id not in self.texts:
             return []
         similarity = self._likeness(self._ids.index(statement_id))
-        found = [(self._ids[place], float(similarity[place])) for place in np.flatnonzero(similarity)]
+        likest = np.partition(similarity, -count)[-count] if count < len(similarity) else 0.0
+        # A little below: what differs by rounding alone goes by id.
+        near = np.flatnonzero((similarity > 0) & (similarity >= likest - 1e-8))
+        found = [(self._ids[place], float(similarity[place])) for place in near]
         return sorted(found, key=lambda each: (-round(each[1], 9), each[0]))[:count]
 
     def pairs(self, at_least: float = NEAR_DUPLICATE) -> list[tuple[int, int, float]]:

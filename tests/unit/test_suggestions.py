@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -90,3 +92,15 @@ def test_odd_voting_patterns() -> None:
         (("5",), "agreed in all of 20 votes"),
         (("8", "9"), "voted on the same 18 statements in the same way"),
     ]
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_the_nearest_are_the_first_of_all_in_order(count: int) -> None:
+    generator = random.Random(5)
+    words = ["tree", "lamp", "bus", "park", "lake", "road"]
+    texts = {key: " ".join(generator.choices(words, k=3)) for key in generator.sample(range(1000), 30)}
+    alike = SameWords(texts)
+    for key in texts:
+        everyone = alike.nearest(key, len(texts))
+        assert everyone == sorted(everyone, key=lambda each: (-round(each[1], 9), each[0]))
+        assert alike.nearest(key, count) == everyone[:count]
