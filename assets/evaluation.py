@@ -214,13 +214,15 @@ def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
     """All benchmarks of one model in one process: loading it costs more than most of them."""
     file, settings = consultation.file, consultation.profile.evaluation
     sets = {each: consultation.evaluation_set(each) for each in file.benchmarks}
+    served = consultation.served_evaluated(name)
     items = {
         each: MeasuredTable(
             dg.AssetKey([name, each]),
             contracts.BENCHMARK_ITEMS,
             file.benchmarks[each].description,
             code_version(
-                "5" if set_.format in GENERATED else "3", [settings, file.seed, file.model, set_.content_digest()]
+                "5" if set_.format in GENERATED else "3",
+                [settings, file.seed, file.model, set_.content_digest(), *sampled(served)],
             ),
         )
         for each, set_ in sets.items()
@@ -245,6 +247,7 @@ def _benchmarks(consultation: Consultation, name: str) -> dg.AssetsDefinition:
         stage = BenchmarksStage(
             model=file.model,
             policy=models.folder(only_digest(policy)),
+            sampled_by=served,
             benchmarks={each: sets[each] for each in sorted(wanted)},
             settings=settings,
             seed=file.seed,

@@ -1,12 +1,13 @@
 """Memory that trainings take, beside what docs/scaling.md computes for it.
 
 `python -m bench.memory` trains a random model of 3·10^8 parameters for two steps, supervised, as a preference model and
-as a policy, each in a process of its own and with the layers computed again as on a GPU, and prints the peak above what
-the process held before it loaded the model. It takes some CPU minutes, so `python -m bench` leaves it out.
+as a policy, each in a process of its own and with the layers computed again as on a GPU. It prints what the loaded
+models hold, and the peak of the steps above that. It takes some CPU minutes, so `python -m bench` leaves it out.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -15,7 +16,6 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from ccai_dagster.consultation.settings import (
 from ccai_dagster.contracts import HELPFULNESS_PAIRS, REVISIONS
 from ccai_dagster.core.home import home_root
 from ccai_dagster.feedback.language_model import computing_format
-from ccai_dagster.training import trainer
+from ccai_dagster.training import policy, preference_model, supervised, trainer
 from ccai_dagster.training.model_folder import load_tokenizer, prepare_base_model, save_model, saved_dtype
 from ccai_dagster.training.policy import sequences_a_pass, train_policy
 from ccai_dagster.training.preference_model import train_preference_model
@@ -83,16 +83,25 @@ def measure(folder: Path, training: str) -> None:
     import trl  # noqa: F401 - imported before the measurement begins
 
     torch.set_num_threads(os.cpu_count() or 1)
-    arguments = trainer.training_arguments
-    again: Callable[..., Any] = lambda *args, **kwargs: arguments(*args, **kwargs) | {"gradient_checkpointing": True}  # noqa: E731
-    for module in ("supervised", "preference_model", "policy"):
-        sys.modules[f"ccai_dagster.training.{module}"].training_arguments = again  # type: ignore[attr-defined]
+    arguments, train = trainer.training_arguments, trainer.train
+    held: list[float] = []
+
+    def as_on_a_gpu(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        return arguments(*args, **kwargs) | {"gradient_checkpointing": True}
+
+    def watched(*args: Any) -> Any:
+        gc.collect()
+        held.append(resident("VmRSS"))
+        Path("/proc/self/clear_refs").write_text("5")
+        return train(*args)
+
+    for module in (supervised, preference_model, policy):
+        module.training_arguments, module.train = as_on_a_gpu, watched  # type: ignore[attr-defined]
     trainer.CHECKPOINTS_PER_RUN = 1
     base, work, output = folder / "base", folder / "work" / training, folder / training
     long = WORDS * (TOKENS // 10)
     peaks: list[float] = []
     before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
 
     def step(message: str = "", done: int = 0, total: int = 0) -> None:
         peaks.append(resident("VmHWM"))
@@ -122,18 +131,20 @@ def measure(folder: Path, training: str) -> None:
             output,
             step,
         )
-    took = max(peaks) - before
-    parts = computed(base, training)
+    models, others = computed(base, training)
     print(
-        f"{training}: {took:.2f} GB at most in {STEPS} steps, {sum(parts.values()):.2f} computed ("
-        + ", ".join(f"{what} {gigabytes:.2f}" for what, gigabytes in parts.items())
-        + f"), ratio {took / sum(parts.values()):.2f}",
-        flush=True,
+        f"{training}: loaded {told(held[0] - before, models)}; steps {told(max(peaks) - held[0], others)}", flush=True
     )
 
 
-def computed(base: Path, training: str) -> dict[str, float]:
-    """Return the rows of the table in docs/scaling.md for this model and these batches, in GB."""
+def told(measured: float, parts: dict[str, float]) -> str:
+    """What was measured beside what is computed, in GB."""
+    rows = ", ".join(f"{what} {gigabytes:.2f}" for what, gigabytes in parts.items())
+    return f"{measured:.2f} GB, computed {sum(parts.values()):.2f} ({rows})"
+
+
+def computed(base: Path, training: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the rows of the table in docs/scaling.md for this model and these batches, in GB: models, and the rest."""
     number = BYTES[computing_format(saved_dtype(base))]
     layers = LAYERS // 2 if training == "preference_model" else LAYERS
     keys = WIDTH // HEADS * KEY_HEADS
@@ -145,18 +156,19 @@ def computed(base: Path, training: str) -> dict[str, float]:
         sequences = sequences_a_pass(BATCH, NEW_TOKENS, vocabulary)
         prompt = len(load_tokenizer(base)(WORDS).input_ids) + 12
         tokens, said = sequences * (prompt + NEW_TOKENS), sequences * NEW_TOKENS
-    parts = {
-        "weights": weight_bytes(base) * (0.5 if training == "preference_model" else 1),
+    whole = weight_bytes(base)
+    models = {"weights": whole * (0.5 if training == "preference_model" else 1)}
+    others = {
         "adapter": 16 * adapter,
         "layer inputs": tokens * WIDTH * number * layers,
         "one layer again": tokens * (8 * WIDTH + 3 * FEED_FORWARD) * number,
     }
     if training != "preference_model":
-        parts["logits"] = said * vocabulary * 4 * 2
+        others["logits"] = said * vocabulary * 4 * 2
     if training == "policy":
-        parts["preference model"] = weight_bytes(base) * 0.5
-        parts["keys and values"] = 2 * keys * layers * number * tokens
-    return {what: size / GB for what, size in parts.items()}
+        models["preference model"] = whole * 0.5
+        others["keys and values"] = 2 * keys * layers * number * tokens
+    return tuple({what: size / GB for what, size in part.items()} for part in (models, others))  # type: ignore[return-value]
 
 
 def revisions(text: str) -> pl.DataFrame:

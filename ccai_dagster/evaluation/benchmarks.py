@@ -119,6 +119,17 @@ def run_benchmarks(
     return BenchmarkRun(tables, provenance, kept)
 
 
+def questions(benchmarks: Mapping[str, EvaluationSet]) -> list[str]:
+    """Return what is said last before the answer to each item of these benchmarks.
+
+    Raises:
+        ConsultationError: A set is malformed.
+    """
+    sets = (read_evaluation_set(set_) for _, set_ in sorted(benchmarks.items()))
+    prompts = (item.prompts()[0] for items in sets for item in items)
+    return [prompt.turns[-1][1] if prompt.turns else prompt.beginning for prompt in prompts]
+
+
 def task_definition(
     name: str, items: Sequence[Item], texts: Mapping[tuple[str, int], str], new_tokens: int
 ) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Literal
 
 import polars as pl
@@ -12,6 +13,7 @@ from ccai_dagster.consultation.folder import BASE, EvaluationSet
 from ccai_dagster.consultation.settings import ControlSettings, EvaluationSettings, ModelSettings, ServedModel
 from ccai_dagster.core.errors import Progress
 from ccai_dagster.decisions.values import FeedbackMethod
+from ccai_dagster.feedback.language_model import LanguageModel
 from ccai_dagster.stages.feedback import NO_SERVER, JudgingStage, LanguageModelStage
 from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table
 
@@ -19,31 +21,50 @@ Measure = Literal["adherence", "control_adherence", "contrast_margins", "qualita
 
 
 class BenchmarksStage(Stage):
-    """Run benchmarks on one model."""
+    """Run benchmarks on one model.
+
+    Attributes:
+        sampled_by: Who answers in the place of this process.
+    """
 
     stage: Literal["benchmarks"] = "benchmarks"
     model: ModelSettings
     policy: ModelFolder
+    sampled_by: ServedModel | None = NO_SERVER
     benchmarks: dict[str, EvaluationSet]
     settings: EvaluationSettings
     seed: int
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave a table of items and a file of samples a benchmark."""
-        from ccai_dagster.evaluation.benchmarks import run_benchmarks
-        from ccai_dagster.stages.server_model import KeptAnswers
-        from ccai_dagster.stages.transformers_model import TransformersModel
+        from ccai_dagster.evaluation.benchmarks import questions, run_benchmarks
 
-        # Prompts of benchmarks may be as long as the model can read.
-        model = TransformersModel(self.policy, self.model.dtype, self.settings.batch_size)
-        kept = KeptAnswers(model, folder.answers)
-        run = run_benchmarks(kept, self.benchmarks, self.settings, self.seed, progress)
+        model, found = self._model(folder, questions(self.benchmarks), progress)
+        run = run_benchmarks(model, self.benchmarks, self.settings, self.seed, progress)
         folder.samples.mkdir()
         for name, rows in run.samples.items():
             lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
             (folder.samples / f"{name}.jsonl").write_text(lines, encoding="utf-8")
         folder.keep_tables(**run.items)
-        return StageReport(provenance=dict(run.provenance))
+        return StageReport(provenance=dict(run.provenance) | found)
+
+    def _model(
+        self, folder: StageFolder, prompts: Sequence[str], progress: Progress
+    ) -> tuple[LanguageModel, dict[str, str]]:
+        """Return who answers, and of a server how it was proven to hold the model."""
+        from ccai_dagster.stages.server_model import KeptAnswers, KeptLines
+
+        if self.sampled_by is not None:
+            from ccai_dagster.stages.sampling import sampling_server
+
+            return sampling_server(
+                self.sampled_by, self.policy, self.model, prompts, KeptLines(folder.answers), progress
+            )
+        from ccai_dagster.stages.transformers_model import TransformersModel
+
+        # Prompts of benchmarks may be as long as the model can read.
+        model = TransformersModel(self.policy, self.model.dtype, self.settings.batch_size)
+        return KeptAnswers(model, folder.answers), {}
 
 
 class ResponsesStage(JudgingStage):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +20,14 @@ from typer.testing import CliRunner
 
 from assets import evaluation, feedback, training
 from ccai_dagster.cli.app import app
-from ccai_dagster.consultation.folder import SAMPLE, read_consultation
+from ccai_dagster.consultation.folder import SAMPLE, EvaluationSet, read_consultation
 from ccai_dagster.consultation.settings import EvaluationSettings, ModelSettings, PairSettings, ServedModel
 from ccai_dagster.contracts import PROMPTS
 from ccai_dagster.core.errors import ConsultationError, silent
 from ccai_dagster.core.home import Home
 from ccai_dagster.evaluation.conversation_ratings import read_open
 from ccai_dagster.feedback.language_model import Response
-from ccai_dagster.stages.evaluation import ComparisonStage
+from ccai_dagster.stages.evaluation import BenchmarksStage, ComparisonStage
 from ccai_dagster.stages.feedback import ResponsePairsStage
 from ccai_dagster.stages.request import StageFolder
 from ccai_dagster.stages.sampling import HIGH, PROBES, WHOLE_DISTRIBUTION, with_unlikely_tokens
@@ -248,6 +249,39 @@ def test_each_model_that_is_compared_is_proven_on_its_own_server(
         stage.run(folder(tmp_path), silent)
 
 
+def test_benchmarks_are_answered_by_the_server_that_holds_the_model_as_in_this_process(
+    server: Server, tiny_model: Path, tmp_path: Path
+) -> None:
+    held = TransformersModel(tiny_model, "float32", 1)
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        text, finished, likelihood, tokens = spoken(held, body)
+        logs = {"content": [{"token": "?", "logprob": likelihood / max(1, tokens)}] * tokens}
+        return 200, chat(text, logs if "logprobs" in body else None, "stop" if finished else "length")
+
+    server.answer = answer
+    path = tmp_path / "sums.jsonl"
+    rows = [{"id": str(at), "question": text, "answer": "1", "category": "c"} for at, text in enumerate(WORDS)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    own = {
+        "model": ModelSettings(dtype="float32"),
+        "policy": tiny_model,
+        "benchmarks": {"sums": EvaluationSet(format="numeric_answer", path=path)},
+        "settings": EvaluationSettings(new_tokens=4, batch_size=1),
+        "seed": 7,
+    }
+    here, there = folder(tmp_path / "here"), folder(tmp_path / "there")
+    BenchmarksStage(**own).run(here, silent)
+    found = BenchmarksStage(**own, sampled_by=served(server, "public/policy")).run(there, silent).provenance
+    assert found["public/policy proven by"].startswith(
+        f"{len(WORDS) + 1} answers, which differ from this process by 0.0000"
+    )
+    tables = [pl.read_parquet(place.made / "sums.parquet") for place in (here, there)]
+    assert tables[0].height == len(WORDS) and tables[0].equals(tables[1])
+    asked = [body for _, body, _ in server.requests if "logprobs" not in body]
+    assert [body["temperature"] for body in asked] == [0] * len(WORDS)
+
+
 def feedback_fields() -> dict[str, Any]:
     from ccai_dagster.consultation.settings import FeedbackSettings, SentenceModelSettings, TunedJudgeSettings
 
@@ -299,7 +333,8 @@ def test_what_servers_write_is_made_anew_and_nothing_else_and_not_for_another_ad
     assert changed(["base_model"]) == revised
     assert changed(ALL[1::2]) == sampled
     written = {f"{arm}/{each}" for arm in ("base", *arms) for each in evaluation.WRITTEN}
-    assert changed(ALL) == revised | sampled | written | {"comparisons"}
+    asked = {f"{arm}/{each}" for arm in ("base", *arms) for each in read_consultation(town).file.benchmarks}
+    assert changed(ALL) == revised | sampled | written | asked | {"comparisons"}
     first = versions(town, ALL)
     assert first == versions(town, ALL, server_url="http://other", server_model="n", server={"timeout": 5})
     assert first != versions(town, ALL, server={"arguments": {"top_k": None}})
@@ -340,6 +375,8 @@ def test_every_stage_is_told_who_writes(town: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(evaluation, "scoring_model", lambda models, table: None)
     tables = {"judge_calibration": pl.DataFrame(), "prompts": given["prompts"]}
     compared = stage_of(town, "comparisons", monkeypatch, base_model=model, public=model, standard=model, **tables)
+    benchmarks = stage_of(town, "public/sample_bias", monkeypatch, policy=model)
+    assert benchmarks.sampled_by.name == "public/policy"
     assert {arm: each.name for arm, each in compared.sampled_by.items()} == {
         "base": "base_model",
         "public": "public/policy",
