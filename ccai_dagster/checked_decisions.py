@@ -5,7 +5,7 @@ The one way in for every answer, whether it was typed in a terminal or sent from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from ccai_dagster.audit.ledger_record import unexplained
@@ -232,14 +232,15 @@ def _check_subjects(opened: OpenConsultation, answer: Answer) -> None:
     kind, subjects = answer.kind, answer.subject_ids
     if not subjects:
         raise ConsultationError("No subject is named.")
+    known: Collection[str]
     if kind in VALUES:
         known = set(VALUES[kind])
     elif kind == "exclusion":
-        known = {str(each) for each in opened.imported.raw_participants["participant_id"]}
+        known = opened.participant_names
     elif kind == "signoff":
         known = set(opened.consultation.arms) | ({EXPORT} & set(subjects))
     else:
-        known = {str(each) for each in opened.imported.raw_statements["statement_id"]}
+        known = opened.statement_names
     if unknown := [each for each in subjects if each not in known]:
         listed = f"; there are {', '.join(sorted(known))}" if len(known) < 20 else ""
         raise ConsultationError(f"{subject_name(kind, unknown)}: not in this consultation{listed}.")

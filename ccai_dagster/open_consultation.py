@@ -122,6 +122,16 @@ class OpenConsultation:
         made: T = self._followed[name][1]
         return made
 
+    @cached_property
+    def statement_names(self) -> frozenset[str]:
+        """Ids of all statements of the export, as ledgers write them."""
+        return frozenset(map(str, self.imported.raw_statements["statement_id"]))
+
+    @cached_property
+    def participant_names(self) -> frozenset[str]:
+        """Ids of all participants of the export, as ledgers write them."""
+        return frozenset(map(str, self.imported.raw_participants["participant_id"]))
+
     def taken(self, kind: str) -> set[str]:
         """Return the ids of the decisions in all other ledgers, and of those that once stood in this one."""
         others = {each for other in LEDGERS if other != kind for each in self.ledger(other)["decision_id"]}

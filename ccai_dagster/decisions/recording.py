@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
@@ -20,7 +20,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import FORMULA
 from ccai_dagster.decisions.agenda import Basis, agenda, has_lapsed
 from ccai_dagster.decisions.exported_moderation import differences, taken_over
-from ccai_dagster.decisions.independent_decisions import Row, rows_by_subject, subject_name, subjects_of
+from ccai_dagster.decisions.independent_decisions import Row, Subject, rows_by_subject, subject_name, subjects_of
 from ccai_dagster.decisions.ledger import (
     COLUMNS,
     SEPARATE_KINDS,
@@ -88,7 +88,9 @@ def record(
     """
     _check_safe(answer)
     time = _written(now)
-    return append_decisions(path, lambda ledger: _composed(ledger, answer, basis, taken, seen, time))
+    return append_decisions(
+        path, lambda ledger: _composed(_Rows(ledger, answer.kind, taken), answer, basis, seen, time)
+    )
 
 
 def record_all(
@@ -114,32 +116,34 @@ def record_all(
     time = _written(now)
 
     def compose(ledger: pl.DataFrame) -> list[Decision]:
-        added: list[Decision] = []
-        found = list(problems)
+        rows = _Rows(ledger, path.stem, taken)
+        found, known = list(problems), None if seen is None else set(seen)
         for where, answer in answers:
             try:
                 _check_safe(answer)
-                following = replace(answer, supersedes=_left_of(answer, added))
-                known = None if seen is None else {*seen, *(row.decision_id for row in added)}
-                rows = _composed(ledger, following, basis, taken, known, time)
-                if wrong := [each for row in rows for each in problems_of(row, answer.kind)]:
+                following = replace(answer, supersedes=_left_of(answer, rows.added))
+                own = _composed(rows, following, basis, known, time)
+                if wrong := [each for row in own for each in problems_of(row, answer.kind)]:
                     raise ConsultationError("; ".join(wrong))
             except ConsultationError as error:
                 found.append(f"{where}: {error}")
                 continue
-            added += rows
-            ledger = pl.concat([ledger, ledger_table(rows)])
+            rows.add(own)
+            if known is not None:
+                known |= {row.decision_id for row in own}
         if found:
             raise ConsultationError(
                 "\n".join([*found, f"Nothing was recorded of {len(answers) + len(problems)} rows."])
             )
-        return added
+        return rows.added
 
     return append_decisions(path, compose)
 
 
 def _left_of(answer: Answer, added: Sequence[Decision]) -> tuple[str, ...]:
     """What an answer replaces, after others were added: of a row that one of them replaced, what it left of it."""
+    if not answer.supersedes:
+        return ()
     standing = dict.fromkeys(answer.supersedes)
     for row in added:
         if standing.keys() & set(row.superseded) and set(row.subject_ids) & set(answer.subject_ids):
@@ -148,17 +152,61 @@ def _left_of(answer: Answer, added: Sequence[Decision]) -> tuple[str, ...]:
     return tuple(each for each in standing if each not in replaced)
 
 
-def _composed(
-    ledger: pl.DataFrame, answer: Answer, basis: Basis, taken: Collection[str], seen: Collection[str] | None, time: str
-) -> list[Decision]:
+class _Rows:
+    """The rows of a ledger and what is added to it: by id, and those that count by subject.
+
+    Attributes:
+        by_id: All rows.
+        counting: Those that count, by id, without policies and withdrawals.
+        names: Ids that none has, nor a row of another ledger.
+        added: What was added, in order.
+    """
+
+    def __init__(self, ledger: pl.DataFrame, kind: str, taken: Collection[str]) -> None:
+        self.by_id: dict[str, Row] = {row["decision_id"]: row for row in ledger.to_dicts()}
+        self.counting: dict[str, Row] = {}
+        self.names = _new_ids(kind, {*self.by_id, *taken})
+        self.added: list[Decision] = []
+        self._ledger = ledger
+        self._on: dict[Subject, list[str]] = {}
+        self._place: dict[str, int] = {}
+        for row in decided_rows(ledger):
+            self._count(row)
+
+    def on(self, subjects: Iterable[Subject]) -> list[Row]:
+        """Return the rows that count on any of these subjects, in the order of the ledger."""
+        found = {each for subject in subjects for each in self._on.get(subject, ()) if each in self.counting}
+        return [self.counting[each] for each in sorted(found, key=self._place.__getitem__)]
+
+    def add(self, decisions: Sequence[Decision]) -> None:
+        """Add rows, which count instead of those that they replace."""
+        self.added += decisions
+        for decision in decisions:
+            row = {**vars(decision), "subject_ids": list(decision.subject_ids)}
+            self.by_id[decision.decision_id] = row
+            for each in decision.superseded:
+                self.counting.pop(each, None)
+            if is_decision(decision.outcome):
+                self._count(row)
+
+    def table(self) -> pl.DataFrame:
+        """Return all as a table."""
+        return pl.concat([self._ledger, ledger_table(self.added)])
+
+    def _count(self, row: Row) -> None:
+        self.counting[row["decision_id"]] = row
+        self._place[row["decision_id"]] = len(self._place)
+        for subject in subjects_of(row["kind"], row["outcome"], row["subject_ids"]):
+            self._on.setdefault(subject, []).append(row["decision_id"])
+
+
+def _composed(rows: _Rows, answer: Answer, basis: Basis, seen: Collection[str] | None, time: str) -> list[Decision]:
     """The rows that a decision adds to a ledger."""
-    counting = decided_rows(ledger)
-    _check_present(ledger, answer, counting, basis, seen)
-    everything = {row["decision_id"]: row for row in ledger.to_dicts()}
-    supersedes = (*answer.supersedes, *_taken_over(answer, counting))
-    replaced = [everything[each] for each in supersedes if each in everything]
+    _check_present(rows, answer, basis, seen)
+    supersedes = (*answer.supersedes, *_taken_over(answer, rows))
+    replaced = [rows.by_id[each] for each in supersedes if each in rows.by_id]
     _check_superseded(answer, replaced)
-    names = _new_ids(answer.kind, {*everything, *taken})
+    names = rows.names
     decided = Decision(
         decision_id=next(names),
         kind=answer.kind,
@@ -174,8 +222,7 @@ def _composed(
     )
     if answer.kind not in SEPARATE_KINDS:
         return [decided]
-    gone = {each for row in counting for each in supersedes if row["decision_id"] == each}
-    kept = [_remainder(row, answer.subject_ids, basis) for row in replaced if row["decision_id"] in gone]
+    kept = [_remainder(row, answer.subject_ids, basis) for row in replaced if row["decision_id"] in rows.counting]
     return [decided, *(replace(row, decision_id=next(names)) for row in kept if row is not None)]
 
 
@@ -233,32 +280,28 @@ def _remainder(row: Row, decided: Collection[str], basis: Basis) -> Decision | N
     )
 
 
-def _taken_over(answer: Answer, counting: Sequence[Row]) -> list[str]:
+def _taken_over(answer: Answer, rows: _Rows) -> list[str]:
     """Ids of what no person decided on the subjects, and the answer does not name itself."""
     if not is_decision(answer.outcome):
         return []
-    asked = set(subjects_of(answer.kind, answer.outcome, answer.subject_ids))
+    asked = subjects_of(answer.kind, answer.outcome, answer.subject_ids)
     return [
         row["decision_id"]
-        for row in counting
-        if not by_person(row)
-        and row["decision_id"] not in answer.supersedes
-        and asked & set(subjects_of(row["kind"], row["outcome"], row["subject_ids"]))
+        for row in rows.on(asked)
+        if not by_person(row) and row["decision_id"] not in answer.supersedes
     ]
 
 
-def _check_present(
-    ledger: pl.DataFrame, answer: Answer, counting: Sequence[Row], basis: Basis, seen: Collection[str] | None
-) -> None:
-    own = rows_by_subject(counting)
+def _check_present(rows: _Rows, answer: Answer, basis: Basis, seen: Collection[str] | None) -> None:
     policy = is_policy(answer.outcome)
     asked = [] if policy else subjects_of(answer.kind, answer.outcome, answer.subject_ids)
+    own = rows_by_subject(rows.on(asked))
     now = {row["decision_id"]: row for subject in asked for row in own.get(subject, ())}
     named = subject_name(answer.kind, answer.subject_ids)
-    news = set() if seen is None else now.keys() - set(seen)
+    news = set() if seen is None else {each for each in now if each not in seen}
     if news:
         # A row that waits for a second, independent one is not shown, and is no news.
-        items = [item for item in agenda(answer.kind, ledger, (), basis) if item.subject in asked]
+        items = [item for item in agenda(answer.kind, rows.table(), (), basis) if item.subject in asked]
         news -= {row["decision_id"] for item in items if item.state == "one of two" for row in item.rows}
     if new := sorted(news):
         by = ", ".join(f"{now[each]['decided_by']} ({each})" for each in new)

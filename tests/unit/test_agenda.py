@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ccai_dagster.core.digest import text_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.agenda import AgendaItem, Proposal, agenda
 from ccai_dagster.decisions.ledger import Decision, current, ledger_table, read_ledger, write_ledger
 from ccai_dagster.decisions.origins import CARRIED_OVER, STARTING
-from ccai_dagster.decisions.recording import Answer, record
+from ccai_dagster.decisions.recording import Answer, record, record_all
 
 TEXTS = {"1": "Be kind", "2": "Be nice", "3": "Be brief"}
 NOW = datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
@@ -198,3 +202,32 @@ def test_a_decision_replaces_what_a_new_folder_was_filled_with_and_keeps_the_res
         ("moderation-3", "moderation-1", "whoever", STARTING),
         ("moderation-4", None, "second", None),
     ]
+
+
+@given(
+    st.lists(st.tuples(st.sets(st.integers(1, 6), min_size=1, max_size=3), st.booleans(), st.booleans()), max_size=8)
+)
+def test_several_decisions_at_once_are_what_each_alone_would_be(drawn: list[tuple[set[int], bool, bool]]) -> None:
+    begun = [replace(row("moderation-1", "1 2 3"), suggested_by=STARTING), row("moderation-2", "4 5"), row("A", "6")]
+    answers = [
+        answer(" ".join(map(str, sorted(ids))), "out: odd" if out else "in", "first" if again else f"role {number}")
+        for number, (ids, out, again) in enumerate(drawn)
+    ]
+    with TemporaryDirectory() as folder:
+        one, other = Path(folder) / "one" / "moderation.csv", Path(folder) / "other" / "moderation.csv"
+        for path in (one, other):
+            path.parent.mkdir()
+            write_ledger(path, begun)
+        refused = ""
+        try:
+            for each in answers:
+                record(one, each, basis, now=NOW)
+        except ConsultationError as error:
+            refused = str(error)
+        if refused:
+            with pytest.raises(ConsultationError, match=re.escape(refused)):
+                record_all(other, [("row", each) for each in answers], basis, now=NOW)
+            assert read_ledger(other, "moderation").height == len(begun)
+        else:
+            record_all(other, [("row", each) for each in answers], basis, now=NOW)
+            assert one.read_bytes() == other.read_bytes()
