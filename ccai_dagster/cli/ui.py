@@ -14,9 +14,8 @@ from ccai_dagster.consultation.folder import Consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import held
 from ccai_dagster.core.home import PAGES, Home
-from ccai_dagster.core.processes import heed_signals
+from ccai_dagster.core.processes import apart, heed_signals
 from ccai_dagster.core.text import printable
-from ccai_dagster.definitions import build_resources
 from resources.record import open_record
 from resources.run_owners import end_dead_runs
 from resources.tracking import curves_address
@@ -42,12 +41,8 @@ def serve(consultation: Consultation, dagster_port: int, mlflow_port: int, say: 
         check_port(dagster_port, "--dagster-port")
         if not _mlflow_server(home):
             check_port(mlflow_port, "--mlflow-port")
-        tracking = build_resources(home)["tracking"]
-        tracking.prepare()
+        experiment = apart(_experiment, home)
         end_dead_runs(instance, say)
-        experiment = tracking.known_experiment()
-        if experiment is not None:
-            tracking.open()  # an earlier version left no view of the curves
         for line in _links(consultation, home, f"http://{HOST}:{dagster_port}", mlflow, experiment):
             say(line)
         say("Ctrl-C stops both.")
@@ -55,6 +50,18 @@ def serve(consultation: Consultation, dagster_port: int, mlflow_port: int, say: 
             attend_servers(_commands(home, dagster_port, mlflow_port), _environment(consultation, home, mlflow))
         finally:
             end_dead_runs(instance, say)
+
+
+def _experiment(home: Home) -> str | None:
+    """Prepare MLflow's tables and return the id of the trainings' experiment; None before anything was trained."""
+    from ccai_dagster.definitions import build_resources
+
+    tracking = build_resources(home)["tracking"]
+    tracking.prepare()
+    experiment: str | None = tracking.known_experiment()
+    if experiment is not None:
+        tracking.open()  # an earlier version left no view of the curves
+    return experiment
 
 
 def _links(consultation: Consultation, home: Home, dagster: str, mlflow: str, experiment: str | None) -> Iterator[str]:

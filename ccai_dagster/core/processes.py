@@ -9,16 +9,30 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any, TypeVar
 
 import psutil
 
+T = TypeVar("T")
 STARTER = "CCAI_STARTER"
 """Variable with the id of the process that started a stage, through however many launchers."""
 SECONDS_TO_END = 5.0
 """How long a child may take to end by itself after it was interrupted."""
 SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def apart(work: Callable[..., T], *given: Any) -> T:
+    """Return what a function of a module returns, called in a process of its own: what it imports is gone with that.
+
+    An interruption waits for its end.
+    """
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(1, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as process:
+        return process.submit(work, *given).result()
 
 
 def attend(command: Sequence[str], environment: Mapping[str, str]) -> int:

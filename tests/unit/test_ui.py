@@ -16,6 +16,7 @@ import pytest
 
 from ccai_dagster.cli import servers, ui
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
+from ccai_dagster.core import processes
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import held
 
@@ -23,6 +24,7 @@ REPOSITORY = Path(__file__).parents[2]
 SERVE = """
 import os, sys
 from ccai_dagster.cli import servers
+from ccai_dagster.core import processes
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.processes import heed_signals
 heed_signals()
@@ -172,3 +174,13 @@ def test_mlflow_is_not_started_where_a_server_keeps_the_trainings(home: Path, mo
         "Dagster's web server",
         "Dagster's daemon",
     ]
+
+
+def test_what_is_imported_apart_is_gone_with_its_process() -> None:
+    assert processes.apart(os.getpid) != os.getpid()
+    with pytest.raises(ConsultationError, match="no such thing"):
+        processes.apart(refuse, "no such thing")
+
+
+def refuse(why: str) -> None:
+    raise ConsultationError(why)
