@@ -218,7 +218,7 @@ def run(
     typer.echo(made)
     for arm, reach in outcome.unworded.items():
         typer.echo(
-            f"{arm}: no principle is worded yet, so it has no constitution, and nothing that follows was started. "
+            f"{arm}: no principle is worded yet, so there is nothing to sign off, and nothing was trained. "
             f"{counted(reach, 'statement reaches', 'statements reach')} the cut: `ccai review wording --consultation "
             f"{shlex.quote(str(chosen.folder))}` asks for them one by one. Then run again."
         )
