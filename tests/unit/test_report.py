@@ -259,6 +259,20 @@ def test_moderation_that_the_export_changed_waits_on_the_page(inputs: ReportInpu
     assert "the export now says" not in Page(render_report(inputs)).words()
 
 
+def test_tables_beside_several_constitutions_are_told_apart(inputs: ReportInputs) -> None:
+    table, third = inputs.constitution_comparison, {"arm": pl.col("arm"), "other_arm": pl.col("other_arm")}
+    more = table.with_columns(**{name: each.replace("standard", "third") for name, each in third.items()})
+    several = replace(
+        inputs,
+        constitutions={**inputs.constitutions, "third": inputs.constitutions["standard"]},
+        constitution_comparison=pl.concat([table, more]),
+    )
+    labels = [attributes.get("aria-label") for tag, attributes in Page(render_report(several)).elements if tag == "div"]
+    named = [label for label in labels if label]
+    assert "Shares of the principles of public and third, with 95% intervals" in named
+    assert len(named) == len(set(named))
+
+
 def test_before_the_first_wording_both_pages_tell_what_waits_and_of_no_principle(inputs: ReportInputs) -> None:
     early = unworded(inputs)
     waiting = [source for source in early.selected_statements.filter("selected").sort("rank")["statement_id"]]
