@@ -9,17 +9,16 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
-from parsed_page import Page
-from small_graph import EVERYTHING, TRAINED, Workplace, event, observe, sensor, table
+from small_graph import EVERYTHING, TRAINED, Workplace, event, sensor, table
 
 from ccai_dagster.audit.manifest import read_manifest
-from ccai_dagster.automation import DELIBERATE
+from ccai_dagster.consultation.folder import read_consultation
 from ccai_dagster.core.home import Home
 from ccai_dagster.evaluation.rating_export import blinded_pairs, write_pairs
 from ccai_dagster.evaluation.ratings import import_ratings
+from ccai_dagster.run import run
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(1500)]
-PAGES = ("constitution.html", "summary.html")
 
 
 def test_what_was_lost_is_made_again_and_nothing_else(copy: Workplace) -> None:
@@ -84,37 +83,12 @@ def test_a_decision_on_another_text_stops_its_room(copy: Workplace) -> None:
     assert copy.run().failed == []
 
 
-def test_another_home_has_pages_before_the_first_wording_and_all_the_same_after_it(
-    workplace: Workplace, tmp_path: Path
-) -> None:
+def test_deliberation_is_the_same_in_another_home(workplace: Workplace, tmp_path: Path) -> None:
     shutil.copytree(workplace.folder, tmp_path / "town")
-    ledger, report = tmp_path / "town" / "decisions" / "wording.csv", tmp_path / "home" / "town" / "report"
-    whole = ledger.read_text()
-    ledger.write_text(whole.splitlines()[0] + "\n")
     with dg.DagsterInstance.ephemeral() as instance:
-        other = Workplace(tmp_path, instance)
-        done = other.run()
-        selected = table(other, "selected_statements").filter("selected")
-        assert done.failed == [] and done.waiting == {} and done.unworded == {"public": selected.height}
-        assert {"public/constitution", "constitution_report", "public_summary"} <= set(done.materialized)
-        assert not [key for key in done.materialized if "base" in key or "signed" in key or key in TRAINED]
-        assert table(other, "public/constitution").is_empty() and set(selected["fate"]) == {"undecided"}
-        waiting = f"No principle is worded yet. {selected.height} statements reached the cut and wait for a wording."
-        for name in PAGES:
-            page = Page((report / name).read_text())
-            assert page.faults == [] and waiting in page.words()
-            assert all(text in page.words() for text in selected["text"])
-        assert "waits for a first wording" in str(sensor(other, "signed_off_training").skip_message)
-        assert "up to date" in str(sensor(other, "changed_deliberation").skip_message)
-        (refused,) = other.run(select="key:public/signed_constitution").failed
-        assert "has no principle yet, so there is nothing to sign off" in refused
-
-        ledger.write_text(whole)
-        observe(other)
-        chosen = sensor(other, "changed_deliberation").asset_selection
-        job = other.defs.resolve_job_def(DELIBERATE)
-        assert job.execute_in_process(instance=instance, asset_selection=chosen).success
-    made = ("raw_votes", "opinion_groups", "consensus_stability", "selected_statements", "public/constitution")
-    for file in [*(f"tables/{key}.parquet" for key in made), *(f"report/{name}" for name in PAGES)]:
-        ours, theirs = (each / "town" / file for each in (workplace.root, other.root))
-        assert ours.read_bytes() == theirs.read_bytes(), file
+        chosen = "+key:consensus_stability or +key:public/constitution"
+        outcome = run(read_consultation(tmp_path / "town"), tmp_path / "home", lambda line: None, chosen, instance)
+        assert outcome.failed == []
+    for key in ("raw_votes", "opinion_groups", "consensus_stability", "selected_statements", "public/constitution"):
+        ours = workplace.root / "town" / "tables" / f"{key}.parquet"
+        assert (tmp_path / "home" / "town" / "tables" / f"{key}.parquet").read_bytes() == ours.read_bytes()
