@@ -29,7 +29,7 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import check_name, home_root
 from ccai_dagster.core.text import counted, printable_lines
 
-# Modules and rows of ledgers are many objects and no garbage: looking for it as often as Python does by itself takes 6 %
+# Modules and rows of ledgers are many objects and no garbage: looking for it as often as Python does by itself is 6 %
 # of a command that only reads.
 gc.set_threshold(50_000)
 app = typer.Typer(
