@@ -17,6 +17,7 @@ from ccai_dagster.constitution import comparison, principles, selection
 from ccai_dagster.constitution.comparison import read_principle_tags
 from ccai_dagster.consultation.folder import Arm, Consultation
 from ccai_dagster.core.digest import file_digest
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.group_checks import unreachable
 from ccai_dagster.decisions.ledger import current
@@ -192,6 +193,11 @@ def _signed_constitution(consultation: Consultation, name: str) -> dg.AssetsDefi
         description="The constitution, once somebody has signed off exactly this text. Nothing is trained before.",
     )
     def signed_constitution(constitution: pl.DataFrame) -> Table:
+        if constitution.is_empty():
+            raise ConsultationError(
+                f"The constitution of arm {name!r} has no principle yet, so there is nothing to sign off. `ccai review "
+                "wording` asks for the statements that reach the cut one by one."
+            )
         digest = principles.constitution_digest(constitution)
         ledger = decisions.read(consultation, "signoff")
         row = current(ledger).filter(pl.col("subject_ids").list.contains(name))

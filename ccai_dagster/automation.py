@@ -17,7 +17,7 @@ Selections of assets: https://docs.dagster.io/guides/build/assets/asset-selectio
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -30,6 +30,7 @@ from assets.decisions import ledger_key
 from assets.evaluation import RATINGS
 from assets.public_input import POLIS_EXPORT
 from assets.table_asset import BELOW_HOME
+from ccai_dagster.constitution.principles import NO_PRINCIPLES
 from ccai_dagster.consultation.folder import LEDGERS, PORTAL, Consultation, home_of, is_address
 from ccai_dagster.contracts import MODEL_STAGES
 from ccai_dagster.core.digest import SHORT, file_digest, table_digest, value_digest
@@ -38,8 +39,7 @@ from ccai_dagster.core.home import Home
 from ccai_dagster.core.text import counted
 from ccai_dagster.core.unchanged import while_unchanged
 from ccai_dagster.decisions.checks import check_signoffs
-from ccai_dagster.decisions.ledger import ledger_digest, read_ledger, split_outcome
-from ccai_dagster.decisions.outcomes import decided_rows
+from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
 from ccai_dagster.deliberation.importing.portal import portal_digest
 from ccai_dagster.deliberation.importing.read_votes import export_digest
 from ccai_dagster.evaluation.ratings import read_ratings
@@ -176,30 +176,29 @@ def kept(home: Home, tables: Tables, models: ModelStore) -> Callable[[dg.AssetMa
 
 
 def unsigned(consultation: Consultation, instance: dg.DagsterInstance) -> dict[str, str]:
-    """Return the arms whose present constitution nobody has signed off, with its digest."""
+    """Return the arms whose present constitution nobody has signed off, with its digest; one has principles to sign."""
     ledger = decisions.read(consultation, "signoff")
-    digests = {arm: version_of(dg.AssetKey([arm, "constitution"]), instance) for arm in consultation.arms}
-    known = {arm: digest for arm, digest in digests.items() if digest}
+    known = {arm: digest for arm, digest in _constitutions(consultation, instance) if digest != NO_PRINCIPLES}
     waiting = {each.subject for each in check_signoffs(ledger, known, consultation.arms)}
     return {arm: digest for arm, digest in known.items() if arm in waiting}
 
 
 def unworded(consultation: Consultation, instance: dg.DagsterInstance) -> dict[str, int]:
-    """Return the arms that wait for a first principle to be worded, with how many statements reached the cut last.
-
-    Their constitution would fail, and nobody has to mend that. Where no statement reaches the cut none waits: what its
-    constitution then fails with is what a person has to know.
-    """
-    rows = decided_rows(decisions.read(consultation, "wording"))
-    if any(split_outcome(row["outcome"])[0] != "leave out" for row in rows):
+    """Return the arms that wait for a first principle to be worded, with how many statements reached the cut last."""
+    waiting = [arm for arm, digest in _constitutions(consultation, instance) if digest == NO_PRINCIPLES]
+    if not waiting:
         return {}
     event = instance.get_latest_materialization_event(dg.AssetKey("selected_statements"))
     made = event.asset_materialization if event is not None else None
     told = made.metadata.get(REACH_THE_CUT) if made is not None else None
-    if told is not None and not told.value:
-        return {}
-    reach = int(str(told.value)) if told is not None else 0
-    return {name: reach for name, arm in consultation.arms.items() if arm.constitution == "ledgers"}
+    return dict.fromkeys(waiting, int(str(told.value)) if told is not None else 0)
+
+
+def _constitutions(consultation: Consultation, instance: dg.DagsterInstance) -> Iterator[tuple[str, str]]:
+    """Yield the arms that have a constitution, with the digest of the present one."""
+    for arm in consultation.arms:
+        if digest := version_of(dg.AssetKey([arm, "constitution"]), instance):
+            yield arm, digest
 
 
 def present_versions(consultation: Consultation) -> dict[dg.AssetKey, str]:
@@ -282,10 +281,6 @@ def build_sensors(
             return dg.SkipReason(why_not)
         stale = _stale(context, is_kept)
         chosen = stale.together(deliberated())
-        if arms := unworded(consultation, context.instance):
-            chosen -= stale.graph.after([dg.AssetKey([arm, "constitution"]) for arm in arms])
-            if not chosen:
-                return dg.SkipReason(f"waits for a first wording in decisions/wording.csv: {', '.join(arms)}")
         if not chosen:
             return dg.SkipReason("everything is up to date")
         # Children of parents that turn out the same are made again, too; nothing up to the constitution trains.
@@ -305,6 +300,8 @@ def build_sensors(
         stale = _stale(context, is_kept)
         if stale.together(up_to_constitution()):
             return dg.SkipReason("the constitutions are not settled yet")
+        if without := unworded(consultation, context.instance):
+            return dg.SkipReason(f"waits for a first wording in decisions/wording.csv: {', '.join(without)}")
         if waiting := unsigned(consultation, context.instance):
             arms = ", ".join(f"{arm} ({digest[:SHORT]})" for arm, digest in waiting.items())
             return dg.SkipReason(f"waits for a sign-off in decisions/signoff.csv: {arms}")

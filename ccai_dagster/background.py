@@ -187,11 +187,11 @@ class Background:
     def _constitution(self, arm: str) -> Iterator[str]:
         table = self._opened.constitution(arm)
         if table is None:
-            yield "not made yet: `ccai run` first"
+            yield "nothing to sign yet: `ccai review wording`, then `ccai run`"
             return
         if self._opened.consultation.arms[arm].constitution == "ledgers":
             yield from self.to_know_before_signing()
-        yield f"the constitution {arm}, {table.height} principles:"
+        yield f"the constitution {arm}, {counted(table.height, 'principle')}:"
         for row in table.iter_rows(named=True):
             yield f"   {row['principle_id']}: {printable(row['text'], 10_000)}"
         yield from self._since_signed(arm)
@@ -258,7 +258,7 @@ def _counted(votes: pl.DataFrame) -> str:
 def _told(agree: int, disagree: int, passes: int) -> str:
     total = agree + disagree + passes
     share = f" ({agree / total:.0%} agree)" if total else ""
-    return f"{total:,} votes: {agree:,} agree, {disagree:,} disagree, {passes:,} pass{share}"
+    return f"{counted(total, 'vote')}: {agree:,} agree, {disagree:,} disagree, {passes:,} pass{share}"
 
 
 def _by_id(table: pl.DataFrame | None) -> dict[int, dict[str, Any]]:

@@ -260,11 +260,12 @@ class OpenConsultation:
         return table.filter("selected").join(self.statements(), on="statement_id", how="semi").sort("rank")
 
     def constitution(self, arm: str) -> pl.DataFrame | None:
-        """Return an arm's constitution: of its file, or of the last run; None before any run."""
+        """Return an arm's constitution: of its file, or of the last run; None as long as it has no principle."""
         source = self.consultation.arms[arm].constitution
         if source != "ledgers":
             return read_constitution(self.consultation.path(source), arm)
-        return self.table(arm, "constitution")
+        made = self.table(arm, "constitution")
+        return None if made is None or made.is_empty() else made
 
     def basis(self, kind: str) -> Basis:
         """Return a function that gives the digest of what a decision would be taken on now."""

@@ -170,12 +170,11 @@ def _admitted(
 
     What a person has to mend or decide is found in the first seconds, before anything is trained.
     """
-    outcome.unworded = automation.unworded(consultation, instance)
-    unmade = graph.after([dg.AssetKey([arm, "constitution"]) for arm in outcome.unworded])
-    if first := {key: reason for key, reason in ready.items() if key in light and key not in unmade}:
+    if first := {key: reason for key, reason in ready.items() if key in light}:
         return first
+    outcome.unworded = automation.unworded(consultation, instance)
     if outcome.unworded:
-        return {key: reason for key, reason in ready.items() if key in deliberated and key not in unmade}
+        return {key: reason for key, reason in ready.items() if key in deliberated}
     outcome.waiting = automation.unsigned(consultation, instance)
     held = graph.after([dg.AssetKey([arm, "signed_constitution"]) for arm in outcome.waiting])
     return {key: reason for key, reason in ready.items() if key not in held}

@@ -203,7 +203,7 @@ class Day(Lived):
 
     def deliberation_follows(self) -> None:
         self.begin("The sensors: votes and decisions are observed, groups and consensus follow")
-        self.settle({**SETTLED, "changed_deliberation": "waits for a first wording in decisions/wording.csv: public"})
+        self.settle({**SETTLED, "signed_off_training": "waits for a first wording in decisions/wording.csv: public"})
         runs = self.new_runs()
         self.hold("none of them failed", {run.status for run in runs} == {"SUCCESS"}, *(run.told for run in runs))
         self.hold("the sensors started them", {run.started_by.split()[0] for run in runs} == {"sensor"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -447,4 +448,23 @@ def inputs(small_consultation: SmallConsultation) -> ReportInputs:
             ]
         ),
         digests={"statements": "a" * 64, "public/policy": "b" * 64},
+    )
+
+
+def unworded(inputs: ReportInputs) -> ReportInputs:
+    """The same before anything is trained and before anybody has worded a principle."""
+    of_principles = pl.col("kind") == "principle"
+    return replace(
+        inputs,
+        models=inputs.models.clear(),
+        selected_statements=inputs.selected_statements.with_columns(
+            fate=pl.when("selected").then(pl.lit("undecided")).otherwise("fate")
+        ),
+        constitutions={**inputs.constitutions, "public": inputs.constitutions["public"].clear()},
+        constitution_overlap=inputs.constitution_overlap.clear(),
+        constitution_comparison=inputs.constitution_comparison.clear(),
+        decision_trail=inputs.decision_trail.filter(~of_principles).with_columns(
+            fate=pl.col("fate").replace("principle", "undecided")
+        ),
+        principle_robustness=inputs.principle_robustness.filter(pl.col("arm") != "public"),
     )

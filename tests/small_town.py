@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -85,14 +85,14 @@ class Town:
         tags = {"dagster/data_version": version}
         self.instance.report_runless_asset_event(dg.AssetObservation(key, tags=tags))
 
-    def make(self, key: dg.AssetKey, version: str = "1") -> None:
+    def make(self, key: dg.AssetKey, version: str = "1", metadata: Mapping[str, int] | None = None) -> None:
         """Put on record that an asset was made of what is there now."""
         node = self.repository.asset_graph.get(key)
         tags = {"dagster/data_version": version, "dagster/code_version": str(node.code_version)}
         for parent in node.parent_keys:
             seen = automation.version_of(parent, self.instance)
             tags[f"dagster/input_data_version/{parent.to_user_string()}"] = str(seen)
-        stored = {FILE_DIGEST: sha256(b"").hexdigest()}
+        stored = {FILE_DIGEST: sha256(b"").hexdigest(), **(metadata or {})}
         self.instance.report_runless_asset_event(dg.AssetMaterialization(key, tags=tags, metadata=stored))
         path = Path(str(build_resources(self.home)["tables"].path(key)))
         path.parent.mkdir(parents=True, exist_ok=True)

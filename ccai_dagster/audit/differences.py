@@ -9,6 +9,7 @@ difference is shown, and what a decision would bring that nobody took (`ccai wha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ from ccai_dagster.decisions.independent_decisions import rows_by_subject, subjec
 from ccai_dagster.decisions.ledger import NUMBERED_KINDS, current, effect, is_decision, is_policy
 from ccai_dagster.deliberation.importing.tables import Import
 from ccai_dagster.deliberation.stability import adjusted_rand
+from ccai_dagster.evaluation.findings import Verdict, small_difference, verdict
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL
 from ccai_dagster.statistics.intervals import difference_interval
 
@@ -36,6 +38,13 @@ RUNS_NAMED = 5
 """How many runs an error names."""
 EQUAL_SCORES = 5e-4
 """Consensus that differs by less looks the same with three decimals."""
+TOLD: Mapping[Verdict, str] = {
+    "higher": "differs",
+    "lower": "differs",
+    "alike": "differs by too little to matter, if at all",
+    "unclear": "cannot be told",
+}
+"""What the interval of a difference of two scores shows."""
 
 
 @dataclass(frozen=True)
@@ -356,26 +365,28 @@ def _scores(first: pl.DataFrame, second: pl.DataFrame) -> Chapter:
     )
     both = sorted(one.keys() & other.keys())
     moved = [name for name in both if one[name]["value"] != other[name]["value"]]
-    found, told = [], 0
+    found, verdicts = [], Counter[Verdict]()
     for name in moved:
         gap, low, high = difference_interval(
             *((side[name]["value"], side[name]["low"], side[name]["high"]) for side in (other, one))
         )
-        differs = low > 0 or high < 0
-        told += differs
+        shown = verdict(low, high, small_difference(one[name]))
+        verdicts[shown] += 1
         found.append(
             Difference(
                 f"{name[0]}, {name[2].replace('_', ' ')} on {name[1]}" + ("" if name[3] == ALL else f" ({name[3]})"),
                 _with_interval(one[name]),
                 _with_interval(other[name]),
-                f"{signed(gap)} [{signed(low)}, {signed(high)}]: {'differs' if differs else 'cannot be told'}",
+                f"{signed(gap)} [{signed(low)}, {signed(high)}]: {TOLD[shown]}",
             )
         )
     lead = f"{len(both) - len(moved)} of {counted(len(both), 'score')} in both are the same"
     if moved:
         lead += (
-            f"; of the others {told} by more than their 95 % intervals leave open. Responses are to the same prompts, "
-            "so intervals of differences are rather too wide; they are not corrected for their number"
+            f"; of the others {counted(verdicts['higher'] + verdicts['lower'], 'differs', 'differ')}, "
+            f"{verdicts['alike']} by too little to matter, if at all, and of {verdicts['unclear']} it cannot be told. "
+            "Responses are to the same prompts, so intervals of differences are rather too wide; they are not "
+            "corrected for their number"
         )
     return Chapter("Evaluation", f"{lead}.", found)
 

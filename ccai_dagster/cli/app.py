@@ -4,6 +4,7 @@ All commands are registered here, those that take more than a few lines from mod
 load is imported by the command that needs it, so that the others answer at once.
 """
 
+import gc
 import os
 import shlex
 import sys
@@ -28,6 +29,9 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import check_name, home_root
 from ccai_dagster.core.text import counted, printable_lines
 
+# Modules and rows of ledgers are many objects and no garbage: looking for it as often as Python does by itself is 6 %
+# of a command that only reads.
+gc.set_threshold(50_000)
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -218,7 +222,7 @@ def run(
     typer.echo(made)
     for arm, reach in outcome.unworded.items():
         typer.echo(
-            f"{arm}: no principle is worded yet, so it has no constitution, and nothing that follows was started. "
+            f"{arm}: no principle is worded yet, so there is nothing to sign off, and nothing was trained. "
             f"{counted(reach, 'statement reaches', 'statements reach')} the cut: `ccai review wording --consultation "
             f"{shlex.quote(str(chosen.folder))}` asks for them one by one. Then run again."
         )

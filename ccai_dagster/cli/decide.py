@@ -14,6 +14,7 @@ from ccai_dagster.checked_decisions import check_signed_digest, confirmation, re
 from ccai_dagster.cli.options import LONGEST
 from ccai_dagster.consultation.folder import LEDGERS
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.home import pages_in
 from ccai_dagster.core.text import printable
 from ccai_dagster.decisions.agenda import STATES, AgendaItem
 from ccai_dagster.decisions.exported_moderation import Difference
@@ -105,6 +106,8 @@ def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
     for line in details:
         say(line)
     say("")
+    for name, path in pages_in(opened.home.report).items():
+        say(f"{name:<18}{path}")
     for line in _notices(opened):
         say(line)
 

@@ -138,7 +138,9 @@ def _coverage(opened: OpenConsultation) -> tuple[pl.DataFrame, pl.DataFrame, int
     for arm in chosen.arms:
         table = opened.constitution(arm)
         if table is None:
-            raise ConsultationError(f"The constitution of arm {arm!r} is not made yet; `ccai run` first.")
+            raise ConsultationError(
+                f"The constitution of arm {arm!r} has no principle yet: `ccai review wording`, then `ccai run`."
+            )
         constitutions[arm] = table
     minimum = training_decisions(opened.ledger("training")).prompt_minimum
     file = chosen.file

@@ -10,7 +10,7 @@ import polars as pl
 from ccai_dagster.background import how_sure
 from ccai_dagster.consultation.folder import BASE, SAMPLE
 from ccai_dagster.contracts import ELO_DIFFERENCES, JUDGE_CALIBRATION
-from ccai_dagster.core.home import PAGES
+from ccai_dagster.core.home import pages_in
 from ccai_dagster.core.text import listed
 from ccai_dagster.decisions.exported_moderation import contradicted_mode, differences
 from ccai_dagster.deliberation.importing.group_counts import NOT_THERE
@@ -30,13 +30,12 @@ DIFFERENCES = 3
 
 def summary(opened: OpenConsultation, report: Path) -> list[str]:
     """Return the summary's lines, from tables and the pages in the folder `report`; what was not made is left out."""
-    pages = {name: report / file for name, file in PAGES.items()}
     return [
         *_control(opened),
         *_judge(opened),
         *_deliberation(opened),
         *_scores(opened),
-        *(f"{name:<18}{path}" for name, path in pages.items() if path.is_file()),
+        *(f"{name:<18}{path}" for name, path in pages_in(report).items()),
         f"Look around       {_look_around(opened)}  starts Dagster and MLflow and prints their addresses",
     ]
 

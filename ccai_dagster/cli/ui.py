@@ -13,7 +13,7 @@ from ccai_dagster.cli.servers import MARK, attend_servers, end_marked
 from ccai_dagster.consultation.folder import Consultation, home_of
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import held
-from ccai_dagster.core.home import PAGES, Home
+from ccai_dagster.core.home import Home, pages_in
 from ccai_dagster.core.processes import apart, heed_signals
 from ccai_dagster.core.text import printable
 from resources.record import open_record
@@ -77,8 +77,7 @@ def _links(consultation: Consultation, home: Home, dagster: str, mlflow: str, ex
     else:
         yield f"{'MLflow':<15}{mlflow}/#/experiments/{experiment}/runs  (its runs)"
         yield f"{'Curves':<15}{curves_address(mlflow, experiment)}  (its trainings)"
-    pages = {name: home.report / file for name, file in PAGES.items()}
-    yield from (f"{name:<15}{path.as_uri()}" for name, path in pages.items() if path.is_file())
+    yield from (f"{name:<15}{path.as_uri()}" for name, path in pages_in(home.report).items())
 
 
 def _refuse(holder: str) -> None:

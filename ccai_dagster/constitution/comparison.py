@@ -81,12 +81,17 @@ def constitution_overlap(
     Likeness is the cosine between weighted counts of words (term frequency times inverse document frequency over
     words and pairs of words, English stop words and the template's own words left out). It sees shared words, not
     shared meaning; `constitution_comparison` tells how far it agrees with people's tags. Where both constitutions are
-    tagged, a principle is shared by tags if one of the other carries one of its tags.
+    tagged, a principle is shared by tags if one of the other carries one of its tags. A constitution without
+    principles is compared with none.
 
     Args:
         shared_from: Likeness in [0, 1] from which two principles count as shared (a recorded decision).
         tags: A principle that nobody tagged is not counted by tags.
     """
+    constitutions = {arm: table for arm, table in constitutions.items() if table.height}
+    if len(constitutions) < 2:
+        return CONSTITUTION_OVERLAP.empty()
+
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.metrics.pairwise import linear_kernel
 

@@ -23,6 +23,10 @@ def constitution_digest(constitution: pl.DataFrame) -> str:
     return value_digest(constitution.select("principle_id", "text").sort("principle_id").rows())
 
 
+NO_PRINCIPLES = constitution_digest(CONSTITUTION.empty())
+"""Digest of a constitution of which nothing is worded yet; nobody can sign it."""
+
+
 def check_distinct(constitution: pl.DataFrame, where: str | None = None) -> None:
     """Refuse a constitution that holds the same principle twice: it would be drawn twice as often.
 
@@ -58,8 +62,11 @@ def derive_constitution(
     Args:
         unreachable: Why no votes whatever could reach the cut, if so.
 
+    Returns:
+        CONSTITUTION; without a row as long as statements reach the cut and none is worded as a principle.
+
     Raises:
-        ConsultationError: No principle is left, or two have the same text.
+        ConsultationError: No principle is left of those that are worded, or two have the same text.
     """
     chosen = {row["statement_id"]: row for row in selected.filter("selected").iter_rows(named=True)}
     rows = []
@@ -80,6 +87,8 @@ def derive_constitution(
                     "decision_ids": list(each.decision_ids),
                 }
             )
+    if not rows and chosen and all(each.wording.text is None for each in worded):
+        return CONSTITUTION.empty()
     if not rows and unreachable:
         raise ConsultationError(f"The constitution of arm {arm!r} has no principle, and {unreachable}.")
     if not rows:

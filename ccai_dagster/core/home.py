@@ -140,6 +140,11 @@ class Home:
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.mlflow_database}"
 
 
+def pages_in(report: Path) -> dict[str, Path]:
+    """Return the pages that were made in a folder, by what they are called."""
+    return {name: path for name, file in PAGES.items() if (path := report / file).is_file()}
+
+
 def is_allowed(name: str) -> bool:
     """Whether results and trainings can be kept under the name of a consultation folder."""
     return bool(name) and name.lower() not in TAKEN and not name.startswith(".") and name.isprintable()

@@ -13,8 +13,26 @@ import polars as pl
 
 from ccai_dagster.core.digest import text_digest
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.decisions.independent_decisions import Row, Subject, decisive_rows, disagreeing, rows_by_subject
-from ccai_dagster.decisions.ledger import AVOID, LET_IN, POLICY, current, is_decision, split_outcome
+from ccai_dagster.decisions.independent_decisions import (
+    Row,
+    Subject,
+    asks_for_two,
+    decisive_rows,
+    disagreeing,
+    rows_by_subject,
+    second_opinions,
+)
+from ccai_dagster.decisions.ledger import (
+    AVOID,
+    LET_IN,
+    POLICY,
+    current,
+    is_decision,
+    is_policy,
+    split_ids,
+    split_outcome,
+)
+from ccai_dagster.decisions.origins import by_person
 from ccai_dagster.deliberation.votes import ModerationVerdict, Side
 
 
@@ -131,6 +149,25 @@ def before_differences(ledger: pl.DataFrame) -> pl.DataFrame:
         for row in ledger.iter_rows(named=True)
     ]
     return pl.DataFrame([row for row in rows if row["subject_ids"]], ledger.schema) if waiting else ledger
+
+
+def before_one_of_two(ledger: pl.DataFrame) -> pl.DataFrame:
+    """Return a ledger whose subjects stand alone as it was before the first of two decided, if a policy asks for two.
+
+    A subject on which no two people have decided is taken out of the rows of people, so that what a command began with
+    counts; what a row superseded that stays for other subjects does not.
+    """
+    if not asks_for_two(ledger):
+        return ledger
+    both = second_opinions(ledger)
+    rows = {}
+    for row in ledger.iter_rows(named=True):
+        if by_person(row) and not is_policy(row["outcome"]):
+            row["subject_ids"] = [each for each in row["subject_ids"] if (each,) in both]
+        if row["subject_ids"]:
+            replaced = [each for each in split_ids(row["supersedes"]) if each in rows]
+            rows[row["decision_id"]] = row | {"supersedes": " ".join(replaced) or None}
+    return pl.DataFrame([*rows.values()], ledger.schema)
 
 
 def decisive(ledger: pl.DataFrame) -> dict[Subject, Row]:

@@ -1,12 +1,13 @@
-"""Says in sentences what scores and comparisons of arms show: what differs, what does not, what cannot be told.
+"""Says what scores and comparisons of arms show: what differs, what by too little to matter, what cannot be told.
 
-Figures come from `scores`, `elo` and `ratings`; nothing is computed here but the words.
+Belongs here: the rule by which a difference is one of the three (`verdict`), which every page, command and sentence
+follows; sentences. Figures come from `scores`, `elo` and `ratings`; nothing is computed here but the words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -21,21 +22,73 @@ from ccai_dagster.evaluation.scores import (
     PEOPLE_ELO,
     metric_limits,
 )
+from ccai_dagster.evaluation.sets.opinion_qa import METRIC
 from ccai_dagster.feedback.judge_accuracy import AT_CHANCE, BY_JUDGE_AT_CHANCE, scores_at_chance
 from ccai_dagster.statistics.paired import LEVEL
 
 Row = Mapping[str, Any]
 """A row of the table at hand, by column."""
 SMALL_SHARE = 0.05
-"""A difference is called small if its whole interval lies within this share of the metric's range."""
+"""A difference is too small to matter if its whole interval lies within this share of the metric's range."""
+SMALL_SHARES = {METRIC: 0.01}
+"""Metrics whose scale is squeezed, so that less of it is small: models that know nothing of a group's opinions and
+models that know much lie a few hundredths apart."""
+SMALL_ELO = 35.0
+"""Elo by which one wins 55 of 100 comparisons: 400 log10(0.55 / 0.45); as small as 5 points of a share."""
+Verdict = Literal["higher", "lower", "alike", "unclear"]
+VERDICTS: Mapping[Verdict, str] = {
+    "higher": "higher",
+    "lower": "lower",
+    "alike": "too little to matter",
+    "unclear": "cannot tell",
+}
+"""Every verdict in the words of tables."""
 MANY_UNANSWERED = 0.1
 """From this share of unreadable answers on, they are mentioned."""
 
 
-def findings(scores: pl.DataFrame) -> list[str]:
-    """Sum up a table of scores for a reader without statistics.
+def verdict(low: float, high: float, small: float, adjusted_p: float | None = None) -> Verdict:
+    """Return what a difference shows by its interval.
 
-    A difference is told from none if its p value, corrected for the number of comparisons, is at most 5 %.
+    Args:
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        small: What is too small to matter, in the same unit (`small_difference`); 0 where nothing is.
+        adjusted_p: Its p value, corrected for the number of comparisons; None if it was not tested.
+
+    Returns:
+        `alike` if the whole interval lies within what is too small to matter, whether or not it leaves out zero;
+        else `higher` or `lower` if it leaves out zero and the corrected p value, if any, is at most 5 %; else
+        `unclear`.
+    """
+    if max(abs(low), abs(high)) <= small:
+        return "alike"
+    if (low > 0 or high < 0) and (adjusted_p is None or adjusted_p <= LEVEL):
+        return "higher" if low > 0 else "lower"
+    return "unclear"
+
+
+def score_verdict(row: Row) -> Verdict:
+    """Return the verdict on a row of EVAL_SCORES that compares two models."""
+    return verdict(row["difference_low"], row["difference_high"], small_difference(row), row["adjusted_p"])
+
+
+def small_difference(row: Row) -> float:
+    """Return the difference that is too small to matter, by benchmark and metric of a row of EVAL_SCORES."""
+    if is_elo(row):
+        return SMALL_ELO
+    low, high = metric_limits(row["metric"])
+    return SMALL_SHARES.get(row["metric"], SMALL_SHARE) * (high - low)
+
+
+def is_elo(row: Row) -> bool:
+    """Return whether a row is in Elo, which has no ends, and not in points of a hundred."""
+    return row["benchmark"] in (ELO_BENCHMARK, PEOPLE_ELO)
+
+
+def findings(scores: pl.DataFrame) -> list[str]:
+    """Sum up a table of scores for a reader without statistics, by `verdict`.
+
     Differences whose own interval leaves out zero, but that do not survive the correction, are counted.
 
     Returns:
@@ -45,14 +98,14 @@ def findings(scores: pl.DataFrame) -> list[str]:
     shown = scores.filter((pl.col("category") == ALL) | (pl.col("benchmark") == ADHERENCE_SCORES))
     shown = shown.sort("benchmark", "metric", "category", "arm")
     compared = list(shown.filter(pl.col("difference").is_not_null()).iter_rows(named=True))
-    differ = [row for row in compared if row["adjusted_p"] <= LEVEL]
-    others = [row for row in compared if row not in differ]
-    alone = [row for row in others if row["p_value"] <= LEVEL]
-    same = [row for row in others if row not in alone and _within(row, SMALL_SHARE)]
-    unclear = [row for row in others if row not in alone and row not in same]
+    differ = [row for row in compared if score_verdict(row) in ("higher", "lower")]
+    same = [row for row in compared if score_verdict(row) == "alike"]
+    open_ = [row for row in compared if score_verdict(row) == "unclear"]
+    alone = [row for row in open_ if row["difference_low"] > 0 or row["difference_high"] < 0]
+    unclear = [row for row in open_ if row not in alone]
     sentences = [_difference(row) for row in differ]
     if compared and not differ:
-        sentences.append(f"None of {len(compared)} paired comparisons shows a difference.")
+        sentences.append(f"None of {len(compared)} paired comparisons shows a difference that could matter.")
     if alone:
         sentences.append(
             f"In {_counted(alone)} there is a difference if each is looked at alone, but none that is larger "
@@ -81,7 +134,7 @@ def regressions(scores: pl.DataFrame) -> list[Finding]:
     worse = scores.filter(
         pl.col("metric").str.starts_with("accuracy")
         & (pl.col("compared_with") == BASE)
-        & (pl.col("difference") < 0)
+        & (pl.col("difference_high") < 0)
         & (pl.col("adjusted_p") <= LEVEL)
     )
     return [
@@ -118,11 +171,6 @@ def elo_findings(differences: pl.DataFrame, agreement: pl.DataFrame) -> list[str
     for row in agreement.sort("quality", "arm_a", "arm_b", "between").to_dicts():
         sentences.append(_agreement(row))
     return sentences
-
-
-def _within(row: Row, share: float) -> bool:
-    low, high = metric_limits(row["metric"])
-    return bool(max(abs(row["difference_low"]), abs(row["difference_high"])) <= share * (high - low))
 
 
 def _measure(row: Row) -> str:
@@ -179,7 +227,9 @@ def _difference(row: Row) -> str:
     )
 
 
-def _chance(adjusted_p: float) -> str:
+def _chance(adjusted_p: float | None) -> str:
+    if adjusted_p is None:
+        return "not corrected for the number of comparisons"
     shown = "p below 0.001" if adjusted_p < 0.001 else f"p = {adjusted_p:.3f}"
     return f"{shown} corrected for the number of comparisons"
 
@@ -197,20 +247,23 @@ def _compared(rows: Sequence[Row]) -> list[str]:
     quality, machine = rows[0]["quality"], rows[0]["source"] == FEEDBACK_MODEL
     judge = _judge(rows[0])
     silent = [row for row in rows if row["n"] == 0 and row["n_unanswered"] > 0]
-    clear = [row for row in rows if row["difference_low"] > 0 or row["difference_high"] < 0]
-    unclear = [row for row in rows if row not in clear and row not in silent]
+    shown = {name: [row for row in rows if row not in silent and _elo_verdict(row) == name] for name in VERDICTS}
+    unclear = shown["unclear"]
     sentences = []
     if silent:
         sentences.append(f"T{judge[1:]} answered no comparison of {_pairs(silent)} for {quality}.")
-    for row in (each if each["difference"] > 0 else _reversed(each) for each in clear):
+    for row in [*shown["higher"], *map(_reversed, shown["lower"])]:
         prefer = f"{judge} prefers" if machine else "people prefer"
         finite = " It never lost, so only the lower end says something." if row["separated"] else ""
         sentences.append(
             f"For {quality} {prefer} `{row['arm']}` to `{row['other_arm']}` more often than not "
             f"({_figures(row)}).{finite}"
         )
+    whose = f"the preferences of {judge}" if machine else "people's ratings"
+    if shown["alike"]:
+        figures = "; ".join(f"{_pairs([row])} ({_figures(row)})" for row in shown["alike"])
+        sentences.append(f"For {quality} {whose} differ by too little to matter, if at all: {figures}.")
     if unclear:
-        whose = f"the preferences of {judge}" if machine else "people's ratings"
         figures = "; ".join(f"{_pairs([row])} ({_figures(row)})" for row in unclear)
         sentences.append(f"For {quality} {whose} do not tell apart: {figures}.")
         least = min(row["smallest_difference"] for row in unclear)
@@ -221,6 +274,10 @@ def _compared(rows: Sequence[Row]) -> list[str]:
         unread = ", ".join(f"{row['n_unanswered']} of {_pairs([row])}" for row in many)
         sentences.append(f"Comparisons for {quality} that {judge} did not answer: {unread}.")
     return sentences
+
+
+def _elo_verdict(row: Row) -> Verdict:
+    return verdict(row["difference_low"], row["difference_high"], SMALL_ELO)
 
 
 def _judge(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""The pictures of the report as lines in the page itself: sharp at every size, in the page's language, and small.
+"""The pictures of pages as lines in the page itself: sharp at every size, in the page's language, and small.
 
 Belongs here: placing what a table says on a field of `WIDE` units. Doesn't belong here: HTML; pictures of assets, which
 Dagster shows as PNG (`pictures`); choosing statements.
@@ -13,6 +13,7 @@ import polars as pl
 
 from ccai_dagster.core.language import enumerated, gettext, ngettext, number, percent
 from ccai_dagster.deliberation.votes import group_letters, group_name
+from ccai_dagster.pages.pictures.replication import BY_ID, BY_POSITION, CROSSINGS, crossings_told, fits, fits_told
 from ccai_dagster.pages.pictures.style import COLOURS, PALE, colour, median
 from ccai_dagster.pages.pictures.uncertainty import SIDES, with_sides
 
@@ -22,6 +23,8 @@ LEFT, RIGHT, TOP, BOTTOM = 80, 24, 16, 64
 """Units around the field, for numbers and what they are of."""
 HISTOGRAM = 40
 """Bars of a histogram of scores from 0 to 1."""
+FINE = 120
+"""Bars of a histogram whose values lie close together."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,65 @@ def polarization(gac_scores: pl.DataFrame) -> Drawing:
             "How evenly %(statements)s divide people: 0 if everybody is on one side, 1 if both are equally strong.",
             statements=ngettext("%(count)s statement", "%(count)s statements", values["polarization_index"].len()),
         ),
+    )
+
+
+def published_and_corrected(replicated_statements: pl.DataFrame, threshold: float) -> Drawing:
+    """Draw the consensus of every statement as published, to the right, and corrected, upwards.
+
+    Args:
+        replicated_statements: REPLICATED_STATEMENTS.
+        threshold: The published one, in [0, 1].
+    """
+    placed = replicated_statements.sort("statement_id").with_columns(
+        x=_across(pl.col("published_gac")),
+        y=_height(pl.col("corrected_gac")),
+        **{f"x_{end}": _across(pl.col(f"reproduced_{end}")) for end in ("low", "high")},
+        **{f"y_{end}": _height(pl.col(f"corrected_{end}")) for end in ("low", "high")},
+    )
+    shapes, keys = [Shape("outline", f"M{_place(0)} {_level(0)}L{_place(1)} {_level(1)}", PALE)], []
+    for crossing, (tint, marker) in CROSSINGS.items():
+        own, crosses = placed.filter(crossing=crossing), marker != "o"
+        if own.is_empty():
+            continue
+        if crosses:
+            ends = own.select("x", "y", "x_low", "x_high", "y_low", "y_high").iter_rows()
+            lines = "".join(f"M{left} {y}H{right}M{x} {low}V{high}" for x, y, left, right, low, high in ends)
+            shapes.append(Shape("lines", lines, tint, 1, True))
+        shapes.append(_dots(own.select("x", "y").iter_rows(), tint, 14 if crosses else 7))
+        keys.append((tint, f"{crossing} ({own.height:,})"))
+    return Drawing(
+        [*shapes, *_cut_at(threshold), *_cut_across(threshold), _axes()],
+        [*_scores_below(), *_scores_beside()],
+        keys,
+        crossings_told(replicated_statements, threshold),
+    )
+
+
+def shuffled_fit(alignment_evidence: pl.DataFrame) -> Drawing:
+    """Draw how well shuffled groups of ALIGNMENT_EVIDENCE fit the votes, and the published groups in both places."""
+    shuffled, observed = fits(alignment_evidence)
+    highest = max(*shuffled, *observed.values())
+    counts = _counted(pl.Series([each / highest for each in shuffled]), FINE)
+    most = max(counts)
+    bars = "".join(_bar(place, 0, n, FINE, most) for place, n in enumerate(counts) if n)
+    tints = {BY_POSITION: COLOURS[1], BY_ID: COLOURS[0]}
+    lines = [
+        Shape("cut" if name == BY_POSITION else "lines", f"M{_place(value / highest)} {TOP}V{TALL - BOTTOM}", tint, 3)
+        for (name, value), tint in zip(observed.items(), tints.values(), strict=True)
+    ]
+    return Drawing(
+        [Shape("bars", bars, PALE), *lines, _axes()],
+        [
+            Label(LEFT, TALL - BOTTOM + 26, "0"),
+            Label(WIDE, TALL - BOTTOM + 26, f"{highest:,.0f}", "end"),
+            *_counts_beside(most),
+        ],
+        [
+            (PALE, f"groups shuffled at random ({len(shuffled):,} times)"),
+            *((tints[name], f"{name} ({value:,.0f})") for name, value in observed.items()),
+        ],
+        fits_told(alignment_evidence),
     )
 
 

@@ -21,8 +21,10 @@ from ccai_dagster.constitution.comparison import AGREEMENT, BY_LIKENESS, BY_TAGS
 from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.core.digest import table_digest
 from ccai_dagster.core.text import counted, listed, natural, readable
+from ccai_dagster.evaluation.findings import SMALL_ELO, SMALL_SHARE, SMALL_SHARES
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL
 from ccai_dagster.evaluation.sets.items import REFUSALS_READ
+from ccai_dagster.evaluation.sets.opinion_qa import METRIC
 from ccai_dagster.pages import evaluation_adherence, evaluation_control, evaluation_scores
 from ccai_dagster.pages.forests import Figure, ShownComparison, comparisons, elo_comparisons, plain_forest
 from ccai_dagster.pages.inputs import EvaluationInputs
@@ -55,6 +57,7 @@ def render_evaluation(inputs: EvaluationInputs) -> str:
         arms=_arms(inputs),
         short=in_short(inputs.eval_scores, inputs.elo_differences),
         shown=SHOWN,
+        small=f"{SMALL_SHARE:.0%} of the scale, {SMALL_SHARES[METRIC]:.0%} for representativeness, {SMALL_ELO:.0f} Elo",
         control=None if inputs.control_scores is None else evaluation_control.control_worth(inputs.control_scores),
         judge=judge_worth(inputs.judge_calibration),
         chapters=chapters(inputs),
@@ -93,7 +96,7 @@ class InShort:
     Attributes:
         lead: How many comparisons there are and what became of them.
         differ: One sentence for each difference.
-        alike: One for each comparison whose difference is too small to matter.
+        alike: One for each comparison whose difference, if there is any, is too small to matter.
         unclear: One for each comparison that is inconclusive.
     """
 
@@ -130,7 +133,10 @@ def _largest_first(found: Sequence[ShownComparison]) -> list[ShownComparison]:
 def _lead(found: Sequence[ShownComparison], differ: int, alike: int, unclear: int) -> str:
     if not found:
         return "Nothing was compared yet."
-    loose = sum(one.verdict in ("higher", "lower") and one.row["adjusted_p"] is None for one in found)
+    apart = [one for one in found if one.verdict in ("higher", "lower")]
+    judged = sum(one.row["judge_at_chance"] for one in apart)
+    guessed = f" {counted(judged, 'difference rests', 'differences rest')} on a judge at chance." if judged else ""
+    loose = sum(one.row["adjusted_p"] is None for one in apart)
     chance = (
         f" Not corrected for how many comparisons there are: {loose} of the differences; chance alone would single "
         "out about one comparison in twenty."
@@ -138,8 +144,10 @@ def _lead(found: Sequence[ShownComparison], differ: int, alike: int, unclear: in
         else ""
     )
     return (
-        f"Two models were compared by one score {counted(len(found), 'time')}: in {differ} they differ; in {alike} by "
-        f"too little to matter, if at all; in {unclear} the answers compared do not suffice to tell.{chance}"
+        f"Of {counted(len(found), 'comparison')} of two models by one score, "
+        f"{counted(differ, 'shows a difference', 'show a difference')}, "
+        f"{counted(alike, 'shows', 'show')} one too small to matter, if any, and "
+        f"{counted(unclear, 'leaves it open', 'leave it open')}.{guessed}{chance}"
     )
 
 

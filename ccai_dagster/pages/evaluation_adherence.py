@@ -11,14 +11,14 @@ from ccai_dagster.consultation.settings import SCORING_METHODS
 from ccai_dagster.core.text import counted, natural
 from ccai_dagster.deliberation.votes import group_name
 from ccai_dagster.evaluation.corrected_adherence import ALL_PRINCIPLES
+from ccai_dagster.evaluation.findings import SMALL_SHARE, VERDICTS, verdict
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES
 from ccai_dagster.feedback.judge_accuracy import scored_by
 from ccai_dagster.pages.evaluation_scores import in_order
-from ccai_dagster.pages.forests import VERDICTS, Figure, comparisons, difference_forest, plain_forest
+from ccai_dagster.pages.forests import Figure, comparisons, difference_forest, plain_forest
 from ccai_dagster.pages.inputs import EvaluationInputs
 from ccai_dagster.pages.parts import Chapter, Forest, Grid, GridCell
 from ccai_dagster.pages.rendering import decimals
-from ccai_dagster.statistics.paired import LEVEL
 
 KINDS = {
     "own": "principles of its own constitution only",
@@ -169,10 +169,9 @@ def _lift(row: Mapping[str, Any] | None, reach: float) -> GridCell | None:
         return None
     scale, digits = (100.0, 1) if row["measure"] == "judge" else (1.0, 3)
     value, low, high = (decimals(scale * row[name], digits, sign=True) for name in ("lift", "low", "high"))
-    apart = row["adjusted_p"] is not None and row["adjusted_p"] <= LEVEL
-    verdict = VERDICTS["higher" if row["lift"] > 0 else "lower"] if apart else VERDICTS["unclear"]
-    note = f"{verdict}; {counted(row['n_principles'], 'principle')}, {counted(row['n_prompts'], 'prompt')}"
-    shade = row["lift"] / reach if apart else 0.0  # only what differs from nil is coloured
+    shown = verdict(row["low"], row["high"], SMALL_SHARE if row["measure"] == "judge" else 0.0, row["adjusted_p"])
+    note = f"{VERDICTS[shown]}; {counted(row['n_principles'], 'principle')}, {counted(row['n_prompts'], 'prompt')}"
+    shade = row["lift"] / reach if shown in ("higher", "lower") else 0.0  # only what differs from nil is coloured
     return GridCell(value, f"{low} to {high};", shade, note)
 
 

@@ -15,8 +15,9 @@ import polars as pl
 from ccai_dagster.consultation.folder import BASE, ORNATE, PLAIN
 from ccai_dagster.core.text import counted, natural, readable
 from ccai_dagster.evaluation.control import LIKELIHOOD, WORDS, against_untrained, follows_the_judge
+from ccai_dagster.evaluation.findings import VERDICTS, verdict
 from ccai_dagster.feedback.rules import EASE_OF_READING, KEEPS_TO_THE_QUESTION
-from ccai_dagster.pages.forests import VERDICTS, Figure, plain_forest
+from ccai_dagster.pages.forests import Figure, plain_forest
 from ccai_dagster.pages.inputs import EvaluationInputs
 from ccai_dagster.pages.parts import Chapter, ShownExchange, ShownResponse
 from ccai_dagster.pages.rendering import decimals
@@ -143,7 +144,7 @@ def _figures(scores: pl.DataFrame, measure: str) -> list[Figure]:
             row["difference"],
             row["low"],
             row["high"],
-            VERDICTS["higher" if row["low"] > 0 else "lower" if row["high"] < 0 else "unclear"],
+            VERDICTS[verdict(row["low"], row["high"], 0.0)],
         )
         for arm in (PLAIN, ORNATE)
         if (row := rows[arm, BASE])["difference"] is not None

@@ -15,12 +15,11 @@ import polars as pl
 from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.core.text import counted
 from ccai_dagster.evaluation.elo import compared_responses
-from ccai_dagster.evaluation.findings import elo_findings, regressions
+from ccai_dagster.evaluation.findings import VERDICTS, elo_findings, regressions, score_verdict
 from ccai_dagster.evaluation.scores import ALL, PEOPLE
 from ccai_dagster.evaluation.sets.items import REFUSALS_READ
 from ccai_dagster.evaluation.sets.opinion_qa import METRIC
 from ccai_dagster.pages.forests import (
-    VERDICTS,
     Figure,
     category_name,
     comparisons,
@@ -29,7 +28,6 @@ from ccai_dagster.pages.forests import (
     metric_name,
     plain_forest,
     score_forest,
-    verdict,
     with_interval,
     written,
 )
@@ -340,5 +338,5 @@ def _figures(table: pl.DataFrame) -> Iterator[Figure]:
             100 * row["difference"],
             100 * low,
             100 * high,
-            VERDICTS[verdict({"metric": METRIC, **row}, low, high)],
+            VERDICTS[score_verdict({"metric": METRIC, **row})],
         )

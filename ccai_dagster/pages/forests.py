@@ -1,8 +1,8 @@
 """Scores as points with intervals on a common line, and what each comparison of two models shows.
 
-Belongs here: the line and the places on it; the verdict on a row of scores (a difference, one too small
-to matter, or inconclusive) and its sentence; what a score is called and how it is printed wherever it is shown.
-Doesn't belong here: which rows a chapter shows; intervals and tests, which come with the row.
+Belongs here: the line and the places on it; the sentence on a row of scores; what a score is called and how it is
+printed wherever it is shown. Doesn't belong here: the verdict on a row (`evaluation.findings`); which rows a chapter
+shows; intervals and tests, which come with the row.
 """
 
 from __future__ import annotations
@@ -10,18 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
 from ccai_dagster.core.text import counted
-from ccai_dagster.evaluation.findings import SMALL_SHARE
+from ccai_dagster.evaluation.findings import VERDICTS, Verdict, is_elo, score_verdict, small_difference
 from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL, ELO_BENCHMARK, PEOPLE, PEOPLE_ELO, metric_limits
-from ccai_dagster.evaluation.sets.opinion_qa import METRIC
 from ccai_dagster.feedback.judge_accuracy import BY_JUDGE_AT_CHANCE
 from ccai_dagster.pages.parts import Forest, ForestRow
 from ccai_dagster.pages.rendering import decimals
-from ccai_dagster.statistics.paired import LEVEL
 
 NAMES = {
     "accuracy_ambiguous": "accuracy without the facts",
@@ -32,14 +30,7 @@ NAMES = {
     "refusal_unsafe": "refusals of unsafe requests",
 }
 """How the page calls a metric whose own name does not say enough."""
-SMALL_ELO = 35.0
-"""Elo by which one wins 55 of 100 comparisons: 400 log10(0.55 / 0.45); as small as 5 points of a share."""
-SMALL_SHARES = {METRIC: 0.01}
-"""Metrics whose scale is squeezed, so that less of it is small: models that know nothing of a group's opinions and
-models that know much lie a few hundredths apart."""
-Verdict = Literal["higher", "lower", "alike", "unclear"]
 Label = Callable[[Mapping[str, Any]], str]
-VERDICTS = {"higher": "higher", "lower": "lower", "alike": "too little to matter", "unclear": "cannot tell"}
 
 
 @dataclass(frozen=True)
@@ -64,16 +55,12 @@ class ShownComparison:
 
     @property
     def size(self) -> float:
-        """The difference in units of what is called small."""
-        return abs(self.difference) / small(self.row, SMALL_SHARE)
+        """The difference in units of what is too small to matter."""
+        return abs(self.difference) / small_difference(self.row)
 
 
 def comparisons(scores: pl.DataFrame) -> list[ShownComparison]:
     """Return every comparison in a table of scores, in the order of its rows.
-
-    There is a difference where its interval leaves out zero and, if it was tested, the corrected p value is
-    at most 5 %. It is too small to matter where the whole interval lies within 5 % of the metric's range,
-    or within 35 Elo. Everything else is inconclusive.
 
     Args:
         scores: EVAL_SCORES; Elo is compared in a table of its own.
@@ -83,22 +70,8 @@ def comparisons(scores: pl.DataFrame) -> list[ShownComparison]:
 
 def _compared(row: Mapping[str, Any], other: str) -> ShownComparison:
     ends = (row["difference"], row["difference_low"], row["difference_high"])
-    shown = verdict(row, *ends[1:])
+    shown = score_verdict(row)
     return ShownComparison(row, other, *ends, shown, _sentence(row, other, ends, shown))
-
-
-def verdict(row: Mapping[str, Any], low: float, high: float) -> Verdict:
-    """Return what a difference with this interval shows.
-
-    Args:
-        row: Its benchmark, metric and p value; of EVAL_SCORES or alike.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
-    """
-    tested = row["adjusted_p"] is None or row["adjusted_p"] <= LEVEL
-    if (low > 0 or high < 0) and tested:
-        return "higher" if low > 0 else "lower"
-    return "alike" if max(abs(low), abs(high)) <= small(row, SMALL_SHARE) else "unclear"
 
 
 def _sentence(row: Mapping[str, Any], other: str, ends: tuple[float, float, float], shown: Verdict) -> str:
@@ -111,7 +84,7 @@ def _sentence(row: Mapping[str, Any], other: str, ends: tuple[float, float, floa
         return f"{what} is {shown} for {arm} than for “{other}”, by {size} {unit(elo)} ({span}).{marked}"
     text = f"{what}: {arm} against “{other}” {written(ends[0], elo, True)} {unit(elo)} ({span})"
     if shown == "alike":
-        return f"{text}, so less than {written(small(row, SMALL_SHARE), elo)} either way.{marked}"
+        return f"{text}, so at most {written(small_difference(row), elo)} either way.{marked}"
     return f"{text}.{_reach(row, ends)}{marked}"
 
 
@@ -314,18 +287,6 @@ def unit(elo: bool) -> str:
     return "Elo" if elo else "points"
 
 
-def is_elo(row: Mapping[str, Any]) -> bool:
-    """Return whether a row is in Elo, which has no ends, and not in points of a hundred."""
-    return row["benchmark"] in (ELO_BENCHMARK, PEOPLE_ELO)
-
-
 def limits(row: Mapping[str, Any]) -> tuple[float, float]:
     """Return the smallest and largest value a score of this row's metric can have."""
     return metric_limits(row["metric"])
-
-
-def small(row: Mapping[str, Any], share: float) -> float:
-    """Return the difference that is called small: a share of the metric's range, or what it is in Elo."""
-    low, high = limits(row)
-    share = SMALL_SHARES.get(row["metric"], share)
-    return SMALL_ELO if is_elo(row) else share * (high - low)

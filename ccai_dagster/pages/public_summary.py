@@ -1,5 +1,7 @@
 """The short page for the public: the principles, how far each opinion group agrees, and what divides people most.
 
+Before the first principle is worded, the statements that wait for a wording stand in their place.
+
 What stands behind each principle is in the report, to which every one of them leads.
 """
 
@@ -15,7 +17,7 @@ from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.parts import StatementMarks
 from ccai_dagster.pages.pictures.style import colour
 from ccai_dagster.pages.rendering import render
-from ccai_dagster.pages.report_public import GroupBar, most_dividing, principle_cards, statement_sources
+from ccai_dagster.pages.report_public import GroupBar, most_dividing, principle_cards, statement_sources, waiting
 from ccai_dagster.pages.summary import constitution_version, summary
 
 MANY = 40
@@ -74,6 +76,7 @@ def _rendered(inputs: ReportInputs, report: str) -> str:
         summary=summary(inputs),
         groups=_sizes(inputs),
         principles=principles,
+        waiting=waiting(inputs, sources),
         many=MANY,
         dividing=most_dividing(sources.values()),
     )

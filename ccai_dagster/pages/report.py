@@ -122,7 +122,7 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "important": report_public.marked_important(inputs.important_statements, sources),
         "asked_next": report_public.asked_next(inputs.comment_priorities, sources),
         "cards": cards,
-        "uniting": report_public.most_uniting(cards),
+        "uniting": report_public.most_uniting([source for card in cards for source in card.sources] or waiting),
         "dividing": report_public.most_dividing(sources.values()),
         "version": constitution_version(inputs),
         "waiting": waiting,

@@ -91,7 +91,7 @@ def other_constitutions(inputs: ReportInputs) -> list[OtherConstitution]:
                 arm,
                 inputs.arms.get(arm, ""),
                 arm == inputs.baseline,
-                _shared(n_shared, len(rows), n_back, len(keys), inputs.derived_arm),
+                _shared(n_shared, len(rows), n_back, len(keys), inputs.derived_arm) if keys else "",
                 _comparison(inputs, arm),
                 rows,
             )

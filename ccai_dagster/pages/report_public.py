@@ -139,10 +139,10 @@ def _bars(row: Mapping[str, Any]) -> list[GroupBar]:
     return bars
 
 
-def most_uniting(cards: Iterable[PrincipleCard]) -> Source | None:
-    """Return the statement behind a principle that has the widest consensus; None without principles."""
-    behind = [source for card in cards for source in card.sources if source.gac is not None]
-    return max(behind, key=lambda source: (source.gac or 0.0, -source.statement_id), default=None)
+def most_uniting(sources: Iterable[Source]) -> Source | None:
+    """Return the statement with the widest consensus; None if every group rejects what there is."""
+    agreed = [source for source in sources if source.gac is not None and source.rejection is None]
+    return max(agreed, key=lambda source: (source.gac or 0.0, -source.statement_id), default=None)
 
 
 def most_dividing(sources: Iterable[Source]) -> Source | None:

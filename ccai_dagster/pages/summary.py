@@ -61,6 +61,8 @@ def summary(inputs: ReportInputs) -> list[str]:
             "The constitution that follows has %(count)s principles.",
             principles,
         )
+        if principles
+        else _("No principle is worded yet.")
     )
     if inputs.trained:
         arms = [
@@ -128,11 +130,14 @@ def _on_record(inputs: ReportInputs) -> str:
 def constitution_version(inputs: ReportInputs) -> str:
     """Say which text this is, and how recent what it rests on: its digest and the day of the last decision."""
     _ = inputs.language.gettext
-    digest = constitution_digest(inputs.constitutions[inputs.derived_arm])[:SHORT]
+    constitution = inputs.constitutions[inputs.derived_arm]
+    digest = constitution_digest(constitution)[:SHORT]
     days = [day for ledger in inputs.ledgers.values() if (day := ledger["decided_at"].max()) is not None]
     if not days:
-        return _("constitution %(digest)s", digest=digest)
+        return _("no principle yet") if constitution.is_empty() else _("constitution %(digest)s", digest=digest)
     last = inputs.language.date(max(map(str, days)))
+    if constitution.is_empty():
+        return _("no principle yet, with decisions until %(day)s", day=last)
     return _("constitution %(digest)s, with decisions until %(day)s", digest=digest, day=last)
 
 

@@ -50,6 +50,7 @@ def set_up(consultation: Consultation, home: Home) -> None:
         ROOT_URLCONF="ccai_dagster.portal.addresses",
         MIDDLEWARE=[
             "django.middleware.security.SecurityMiddleware",
+            "ccai_dagster.portal.pages.head_of_a_page",
             "ccai_dagster.portal.pages.own_content_only",
             "ccai_dagster.portal.pages.no_form_is_a_page",
             "ccai_dagster.portal.languages.in_an_offered_language",

@@ -23,6 +23,7 @@ from ccai_dagster.decisions.independent_decisions import agreements, asks_for_tw
 from ccai_dagster.decisions.ledger import WITHDRAWN, current
 from ccai_dagster.decisions.recording import Answer
 from ccai_dagster.open_consultation import OpenConsultation
+from ccai_dagster.portal.editing import NoSuchSubject
 from ccai_dagster.portal.team import DUTIES
 from ccai_dagster.portal.team_views import for_team
 
@@ -69,7 +70,8 @@ def for_ledger(view: View) -> View:
         except ConsultationError as error:
             sent = [(name, each) for name, own in request.POST.lists() for each in own if name != "csrfmiddlewaretoken"]
             problem = {"title": "This cannot be decided now", "error": printable(str(error)), "sent": sent}
-            return desk_page(request, "portal/desk_problem.html", problem, 503)
+            status = 409 if isinstance(error, NoSuchSubject) else 503
+            return desk_page(request, "portal/desk_problem.html", problem, status)
 
     return wrapped
 

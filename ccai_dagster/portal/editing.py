@@ -105,7 +105,8 @@ def questions(opened: OpenConsultation, kind: str, role: str, decided: bool, cho
         known = {item.subject: item for item in items}
         found = known.get(chosen) or _not_put_forward(opened, kind, items, chosen)
         if found is None or (kind == "merge" and basis(chosen) is None):
-            raise NoSuchSubject(f"{subject_name(kind, chosen)}: nothing here that could be decided on.")
+            gone = " Whoever it was may have deleted the own data meanwhile." if kind == "exclusion" else ""
+            raise NoSuchSubject(f"{subject_name(kind, chosen)}: nothing here that could be decided on.{gone}")
         return [_question(opened, found)]
     listed = [item for item in items if (item.state == "decided") is decided and (decided or item.open_to(role))]
     if kind == "merge" and not decided:

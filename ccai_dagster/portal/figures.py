@@ -20,7 +20,7 @@ import polars as pl
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
-from ccai_dagster.decisions.outcomes import before_differences, exclusions, moderation_verdicts
+from ccai_dagster.decisions.outcomes import before_differences, before_one_of_two, exclusions, moderation_verdicts
 from ccai_dagster.decisions.values import Thresholds, thresholds, votes_before_statement
 from ccai_dagster.deliberation.representative import priorities_of_votes, still_asked
 from ccai_dagster.deliberation.structure import procedure_for
@@ -67,14 +67,15 @@ class Figures:
 def compute(opened: OpenConsultation) -> Figures:
     """Compute the figures from the database and the ledgers as they are now.
 
-    What two people differ on stays as it was before, so that people go on voting.
+    What two people differ on stays as it was before, so that people go on voting; where the moderation ledger asks two
+    to decide, what one lets in or takes out does as well.
 
     Raises:
         ConsultationError: A ledger cannot be read.
     """
     imported = opened.imported
     moderation, exclusion, ledger = (before_differences(opened.ledger(kind)) for kind in LEDGERS_READ)
-    verdicts = moderation_verdicts(moderation)
+    verdicts = moderation_verdicts(before_one_of_two(moderation))
     apart = [key for key, each in verdicts.items() if each.metadata]
     statements = clean_statements(imported.raw_statements, verdicts, opened.consultation.file.moderation == "lenient")
     shown, marked = still_asked(statements, imported.raw_statements, apart)

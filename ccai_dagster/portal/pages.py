@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import DisallowedHost
+from django.core.exceptions import DisallowedHost, RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -33,6 +33,20 @@ def own_content_only(get_response: View) -> View:
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
         response.setdefault("Content-Security-Policy", CONTENT_POLICY)
+        return response
+
+    return middleware
+
+
+def head_of_a_page(get_response: View) -> View:
+    """Answer who asks for the head of a page alone as who asks for the page, without what stands in it."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if request.method != "HEAD":
+            return get_response(request)
+        request.method = "GET"
+        response = get_response(request)
+        response.content = b""
         return response
 
     return middleware
@@ -89,10 +103,15 @@ def written(request: HttpRequest) -> list[str]:
 
 
 def unreadable(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """The address of the portal is another one, or a form is larger than any of its pages sends."""
-    message = _("The portal is not at this address. Open it at the one that you were given.")
-    if not isinstance(exception, DisallowedHost):
+    """The address of the portal is another one, or a form is larger than any of its pages sends, or is broken."""
+    if isinstance(exception, DisallowedHost):
+        message = _("The portal is not at this address. Open it at the one that you were given.")
+    elif isinstance(exception, RequestDataTooBig | TooManyFieldsSent | TooManyFilesSent):
         message = _("This is more than the portal takes at once. Nothing was recorded. Please send less.")
+    else:
+        message = _(
+            "The form did not arrive whole. Nothing was recorded. Please open the page again and send it from there."
+        )
     return problem(request, _("This cannot be read"), message, 400)
 
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from ccai_dagster.core.digest import table_digest
 from ccai_dagster.core.text import listed, natural
-from ccai_dagster.pages import pictures
+from ccai_dagster.pages import drawings
 from ccai_dagster.pages.rendering import figure, render
 from ccai_dagster.replication.figures import FILES
 from ccai_dagster.replication.published_groups import BY_ID, BY_POSITION
@@ -92,9 +92,9 @@ def _chapters(page: ReplicationPage) -> dict[str, Any]:
         "seeds": seeds(page),
         "unsettled": unsettled(page),
         "likeness": likeness(page.replicated_statements),
-        "pictures": {
-            "fit": pictures.shuffled_fit(page.evidence),
-            "moved": pictures.published_and_corrected(page.replicated_statements, page.threshold),
+        "drawings": {
+            "fit": drawings.shuffled_fit(page.evidence),
+            "moved": drawings.published_and_corrected(page.replicated_statements, page.threshold),
         },
         "digests": {name: table_digest(table) for name, table in page.tables.items()},
     }

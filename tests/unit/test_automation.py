@@ -8,7 +8,9 @@ import dagster as dg
 import pytest
 from small_town import SUCCEEDS, Town
 
+from assets.constitution import REACH_THE_CUT
 from ccai_dagster import automation
+from ccai_dagster.constitution.principles import NO_PRINCIPLES
 from ccai_dagster.consultation.folder import read_consultation
 from ccai_dagster.definitions import build_defs, build_resources
 from ccai_dagster.terminal import OBSERVE
@@ -120,21 +122,22 @@ def test_a_ledger_asks_for_what_follows_it_only(settled: Town) -> None:
     assert not chosen & {"raw_votes", "statements", "opinion_groups", "gac_scores"}
 
 
-def test_a_constitution_waits_for_its_first_wording_and_does_not_fail(settled: Town) -> None:
+def test_training_waits_for_a_first_wording_and_the_pages_do_not(settled: Town) -> None:
     ledger = settled.consultation.ledger("wording")
     ledger.write_text(ledger.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
     settled.observe()
     request = settled.asked("changed_deliberation")
-    assert {key.to_user_string() for key in request.asset_selection or ()} >= {"selected_statements"}
-    assert dg.AssetKey(["public", "constitution"]) not in (request.asset_selection or ())
-    for key in request.asset_selection or ():
-        settled.make(key)
-    assert settled.told("changed_deliberation") == "waits for a first wording in decisions/wording.csv: public"
-    assert automation.unworded(settled.consultation, settled.instance) == {"public": 0}
-
+    asked = {"selected_statements", "public/constitution", "constitution_report", "public_summary"}
+    assert {key.to_user_string() for key in request.asset_selection or ()} >= asked
+    for key in settled.light:
+        if key in (request.asset_selection or ()):
+            settled.make(key, NO_PRINCIPLES if key.path == ["public", "constitution"] else "1")
     selected = dg.AssetKey("selected_statements")
-    settled.instance.report_runless_asset_event(dg.AssetMaterialization(selected, metadata={"reach the cut": 0}))
-    assert automation.unworded(settled.consultation, settled.instance) == {}, "its failure says why none reaches it"
+    settled.make(selected, metadata={REACH_THE_CUT: 7})
+    assert settled.told("changed_deliberation") == "everything is up to date"
+    assert settled.told("signed_off_training") == "waits for a first wording in decisions/wording.csv: public"
+    assert automation.unworded(settled.consultation, settled.instance) == {"public": 7}
+    assert set(automation.unsigned(settled.consultation, settled.instance)) == {"standard"}
 
 
 def test_what_is_made_together_is_asked_for_together(settled: Town) -> None:

@@ -10,7 +10,12 @@ import pytest
 
 from ccai_dagster import contracts
 from ccai_dagster.constitution.comparison import constitution_overlap
-from ccai_dagster.constitution.principles import constitution_digest, derive_constitution, read_constitution
+from ccai_dagster.constitution.principles import (
+    NO_PRINCIPLES,
+    constitution_digest,
+    derive_constitution,
+    read_constitution,
+)
 from ccai_dagster.constitution.selection import WordedStatements, reaches_cut, select_statements
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.outcomes import Ideas, Wording, WordingSource
@@ -107,6 +112,24 @@ def test_a_principle_stays_while_one_of_its_statements_reaches_the_cut() -> None
     twice = [worded("P5", (1,), "Same."), worded("P6", (3,), "Same.")]
     with pytest.raises(ConsultationError, match="arm 'public': principles P5 and P6 have the same text"):
         derive_constitution("public", selected, twice)
+
+
+def test_a_constitution_is_empty_until_a_first_principle_is_worded() -> None:
+    selected = select_statements(scores(0.9, 0.1), statements(2), {}, Cut("threshold", 0.5, 9), [], [])
+    for given in ([], [worded("P1", (1,), None)]):
+        constitution = derive_constitution("public", selected, given)
+        assert not contracts.CONSTITUTION.violations(constitution).height
+        assert constitution.is_empty() and constitution_digest(constitution) == NO_PRINCIPLES
+    with pytest.raises(ConsultationError, match="no statement reaches the cut"):
+        derive_constitution("public", selected.filter(~pl.col("selected")), [])
+    one = derive_constitution("public", selected, [worded("P1", (1,), "Choose the kindest.")])
+    assert constitution_overlap({"public": constitution, "standard": one}, 0.5).is_empty()
+    three = {"public": constitution, "standard": one, "other": one}
+    overlap = constitution_overlap(three, 0.5)
+    assert overlap.select("arm", "other_arm", "similarity").rows() == [
+        ("standard", "other", pytest.approx(1.0)),
+        ("other", "standard", pytest.approx(1.0)),
+    ]
 
 
 def test_digest_depends_on_ids_and_texts_only() -> None:

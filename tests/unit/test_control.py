@@ -193,7 +193,7 @@ def test_the_page_begins_with_the_control(evaluation: EvaluationInputs) -> None:
     inputs = replace(evaluation, control_scores=scores, control_responses=said, policy_method="rloo")
     text = render_evaluation(inputs)
     page = Page(text).words()
-    assert text.index("Training follows the judge.") < text.index("Two models were compared")
+    assert text.index("Training follows the judge.") < text.index("comparisons of two models by one score")
     assert (
         "Beside the untrained model, the one taught to write plainly became easier to read by 12.1 points (95% "
         "interval 8.5 to 15.5), the one taught to write ornately harder by 9.7 (4.8 to 14.8)."

@@ -270,6 +270,18 @@ def test_somebody_whom_no_search_put_forward_is_excluded_by_number(portal: Porta
     assert moderator.post(address, forged).status_code >= 400 and len(rows(portal, "exclusion")) == 1
 
 
+def test_a_decision_on_somebody_who_is_deleted_meanwhile_is_told_in_a_sentence(portal: Portal) -> None:
+    portal.let_in(1)
+    somebody, moderator = portal.participant(), portal.moderator("mia")
+    somebody.post("/vote", {"statement": 1, "vote": "agree"})
+    address = "/desk/ledger/exclusion?subject=1"
+    page = fields(moderator.get(address)) | {"verb-0": "exclude", "reason": "a <script>"}
+    somebody.post("/delete", {"sure": "yes"})
+    told = moderator.post(address, page)
+    assert told.status_code == 409 and b"Whoever it was may have deleted the own data meanwhile." in told.content
+    assert b'name="reason" value="a &lt;script&gt;"' in told.content and rows(portal, "exclusion") == []
+
+
 def test_groups_end_where_they_grow_too_large() -> None:
     chain = [(each, each + 1) for each in range(5)]
     assert grouped(chain, largest=3) == [[0, 1, 2], [3, 4, 5]]

@@ -219,16 +219,24 @@ def test_people_in_both_tell_how_far_groups_agree(one: Compared) -> None:
 def test_scores_differ_if_the_interval_of_their_difference_leaves_out_nil(one: Compared) -> None:
     tables = [
         EVAL_SCORES.build(
-            [score("public", "bbq", "accuracy", value), score("public", "mmlu", "accuracy", (0.5, 0.4, 0.6))]
+            [
+                score("public", "bbq", "accuracy", value),
+                score("public", "gsm8k", "accuracy", near),
+                score("public", "mmlu", "accuracy", (0.5, 0.4, 0.6)),
+            ]
         )
-        for value in ((0.2, 0.15, 0.25), (0.4, 0.32, 0.48))
+        for value, near in (((0.2, 0.15, 0.25), (0.5, 0.49, 0.51)), ((0.4, 0.32, 0.48), (0.51, 0.5, 0.52)))
     ]
     first, second = (replace(one, tables={"eval_scores": each}) for each in tables)
     found = chapter(consultation_differences(first, second), "Evaluation")
-    assert found.lead.startswith("1 of 2 scores in both are the same; of the others 1 by more")
-    # 0.2, less the root of 0.08^2 + 0.05^2, and as much more.
-    assert list(found.differences) == [
-        Difference("public, accuracy on bbq", "0.20 [0.15, 0.25]", "0.40 [0.32, 0.48]", "+0.20 [+0.11, +0.29]: differs")
+    assert found.lead.startswith(
+        "1 of 3 scores in both are the same; of the others 1 differs, 1 by too little to matter, if at all, and of 0 "
+        "it cannot be told. "
+    )
+    # 0.2, less the root of 0.08^2 + 0.05^2, and as much more; 0.01, less and more the root of 2 * 0.01^2.
+    assert [each.note for each in found.differences] == [
+        "+0.20 [+0.11, +0.29]: differs",
+        "+0.01 [+0.00, +0.02]: differs by too little to matter, if at all",
     ]
 
 

@@ -94,3 +94,40 @@ def test_statements_with_few_votes_are_told_apart() -> None:
     drawn = drawings.selection_frequency(STABILITY)
     assert points(drawn, 0) == [(WIDE - RIGHT, TOP)] and len(points(drawn, 1)) == 1
     assert [what for _, what in drawn.keys] == ["enough votes", "a group cast few votes"]
+
+
+def test_a_statement_stands_where_it_was_published_and_corrected_and_its_intervals_cross_there() -> None:
+    cells = {"published_gac": [0.75, 0.25], "corrected_gac": [0.5, 0.25]}
+    cells |= {"reproduced_low": [0.5, 0.0], "reproduced_high": [1.0, 0.5]}
+    cells |= {"corrected_low": [0.25, 0.0], "corrected_high": [0.75, 0.5]}
+    table = pl.DataFrame({"statement_id": [1, 2], "crossing": ["falls below", "stays below"], **cells})
+    drawn = drawings.published_and_corrected(table, 0.75)
+    diagonal, below, lines, falling, *cut, axes = drawn.shapes
+    assert diagonal.path == "M80 296L696 16" and axes.kind == "axis"
+    assert points(drawn, 1) == [(234, 226)] and points(drawn, 3) == [(542, 156)] and below.wide < falling.wide
+    assert lines.path == "M388 156H696M542 226V86", "a statement that stays has no lines"
+    assert [each.path for each in cut] == ["M542 16V296", "M80 86H696"]
+    assert [told for _, told in drawn.keys] == ["stays below (1)", "falls below (1)"]
+    assert "0 stay above, 1 stay below, 1 fall below and 0 rise above." in drawn.alt
+
+
+def test_shuffles_stand_beside_the_fit_of_the_published_groups_in_both_places() -> None:
+    table = pl.DataFrame(
+        {
+            "origin": ["published", "published", "recomputed"],
+            "attached": ["position", "id", "id"],
+            "chi_square": [200.0, 400.0, 900.0],
+            "shuffled": [[50.0, 100.0, 100.0], [], []],
+        }
+    )
+    drawn = drawings.shuffled_fit(table)
+    bars, position, by_id, _ = drawn.shapes
+    # Of 616 units for 400: 50 and 100 are in the sixteenth and the thirty-first of 120 bars, one and two high.
+    assert bars.path == "M158 296V156H161V296zM235 296V16H238V296z"
+    assert (position.kind, position.path, by_id.kind, by_id.path) == ("cut", "M388 16V296", "lines", "M696 16V296")
+    assert [(each.x, each.text) for each in drawn.labels] == [(80, "0"), (720, "400"), (72, "0"), (72, "2")]
+    assert [told for _, told in drawn.keys] == [
+        "groups shuffled at random (3 times)",
+        "as the published file has them (200)",
+        "each at the participant it belongs to (400)",
+    ]

@@ -282,7 +282,7 @@ def test_kappa_where_it_is_not_defined() -> None:
 
 
 def test_findings_say_who_is_preferred_what_could_be_seen_and_by_whom() -> None:
-    _, differences = tables(people(*decided(100, 80)), judge_outcomes(judged(*[0.45, 0.55] * 20)))
+    _, differences = tables(people(*decided(100, 80)), judge_outcomes(judged(*[0.1, 0.9] * 20)))
     agreement = rater_agreement(judged(0.9, 0.1), rated((0, "r1", "base"), (1, "r1", "base")), 100, 1)
     text = " ".join(elo_findings(differences, agreement))
     lost = tables(people(*decided(100, 20)))[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -16,6 +17,7 @@ from small_evaluation import elo, evaluation, score
 from small_report import calibration
 
 from ccai_dagster.contracts import ELO_DIFFERENCES, EVAL_SCORES, JUDGE_CALIBRATION
+from ccai_dagster.evaluation.findings import elo_findings, findings
 from ccai_dagster.pages import pictures
 from ccai_dagster.pages.evaluation import _pieces, chapters, in_short, render_evaluation
 from ccai_dagster.pages.evaluation_scores import cut_off, unread
@@ -41,6 +43,8 @@ def table(*rows: dict[str, Any]) -> pl.DataFrame:
         ("accuracy", -0.05, 0.051, None, "unclear"),
         ("bias_ambiguous", -0.1, 0.1, None, "alike"),  # its scale is twice as long
         ("accuracy", 0.01, 0.03, 0.5, "alike"),
+        ("accuracy", 0.01, 0.03, 0.001, "alike"),  # beyond chance, and too little to matter all the same
+        ("accuracy", 0.01, 0.051, 0.05, "higher"),
     ],
 )
 def test_a_verdict_follows_from_interval_and_corrected_test(
@@ -49,6 +53,66 @@ def test_a_verdict_follows_from_interval_and_corrected_test(
     middle = (low + high) / 2
     row = score("public", "know", metric, (0.5, 0.4, 0.6), "base", (middle, low, high), adjusted_p=adjusted)
     assert [one.verdict for one in comparisons(table(row))] == [verdict]
+
+
+ENDS = (-0.2, -0.051, -0.05, -0.01, 0.0, 0.01, 0.05, 0.051, 0.2)
+"""Of intervals around nil and around 5 % of the scale, which is what is too little to matter."""
+CASES = [(low, high, p) for low in ENDS for high in ENDS if low <= high for p in (None, 0.05, 0.051)]
+
+
+def test_no_interval_stands_under_a_heading_or_in_a_sentence_that_denies_it(evaluation: EvaluationInputs) -> None:
+    rows = [
+        score(f"a{at}", "know", "accuracy", (0.5, 0.4, 0.6), "base", ((low + high) / 2, low, high), adjusted_p=p)
+        for at, (low, high, p) in enumerate(CASES)
+    ]
+    rated = [  # 700 Elo for the whole scale: 35 are 5 % of it
+        elo(f"e{at}", "base", tuple(700 * each for each in ((low + high) / 2, low, high)))
+        for at, (low, high, p) in enumerate(CASES)
+        if p is None
+    ]
+    scored, compared = table(*rows), ELO_DIFFERENCES.build(rated)
+    html = render_evaluation(replace(evaluation, eval_scores=scored, elo_differences=compared))
+    headings = ("What differs", "What differs by too little to matter, if at all", "What cannot be told")
+    summary = html.partition('id="reading"')[0]
+    parts = [summary.partition(f"<h3>{heading}</h3>")[2].partition("<h3>")[0] for heading in headings]
+    found = [[_within(each) for each in INTERVAL.findall(part)] for part in parts]
+    told = dict(zip(headings, found, strict=True))
+    assert sum(map(len, told.values())) == len(rows) + len(rated)
+    assert all(beyond_nil and not small for beyond_nil, small in told["What differs"])
+    assert all(small for _, small in told[headings[1]]) and {False, True} == {nil for nil, _ in told[headings[1]]}
+    assert not any(small for _, small in told["What cannot be told"])
+    alone = parts[2].count("Alone it would stand out")
+    assert sum(beyond_nil for beyond_nil, _ in told["What cannot be told"]) == alone > 0
+
+    chapters = [html.partition(f'<h2 id="{each}">')[2].partition("</section>")[0] for each in ("knowledge", "elo")]
+    tags = re.findall(r'figures">\S+ \((\S+) to (\S+)\) <span class="tag[^>]*>([^<]*)<', "".join(chapters))
+    assert len(tags) == len(rows) + len(rated)
+    for low, high, tag in tags:
+        beyond_nil, small = _within((low, high))
+        assert small == (tag == "too little to matter")
+        assert tag not in ("higher", "lower") or beyond_nil
+
+    counts = [len(part) for part in told.values()]
+    sentences = findings(scored) + elo_findings(compared, evaluation.rater_agreement.clear())
+    higher = [each for each in sentences if " is higher for " in each or " is lower for " in each]
+    preferred = [each for each in sentences if "more often than not" in each]
+    assert len(higher) + len(preferred) == counts[0]
+    for each in higher + preferred:
+        (ends,) = re.findall(r"between (\S+) and (\S+) points|interval (\S+) to (\S+),", each)
+        assert _within(tuple(filter(None, ends))) == (True, False)
+    n_small = sum(int(n) for each in sentences for n in re.findall(r"No difference beyond 5% .* in (\d+) comp", each))
+    (few,) = [each for each in sentences if "differ by too little to matter, if at all" in each]
+    assert n_small + few.count("95 % interval") == counts[1]
+
+
+INTERVAL = re.compile(r"95% interval (\S+) to ([^\s),]+)")
+
+
+def _within(ends: Sequence[str]) -> tuple[bool, bool]:
+    """Whether an interval as it is printed leaves out nil, and whether it lies within what is too little to matter."""
+    low, high = (float(end.replace("\u2212", "-").rstrip(",")) for end in ends)
+    elo = "." not in ends[0] + ends[1] and (low, high) != (0, 0)
+    return low > 0 or high < 0, max(abs(low), abs(high)) <= (35 if elo else 5)
 
 
 def test_elo_is_small_within_35_and_left_out_where_nobody_compared() -> None:
@@ -75,9 +139,9 @@ def test_elo_is_small_within_35_and_left_out_where_nobody_compared() -> None:
 def test_every_sentence_has_figure_and_interval(evaluation: EvaluationInputs) -> None:
     short = in_short(evaluation.eval_scores, evaluation.elo_differences)
     assert short.lead == (
-        "Two models were compared by one score 7 times: in 3 they differ; in 2 by too little to matter, if at all; in "
-        "2 the answers compared do not suffice to tell. Not corrected for how many comparisons there are: 2 of the "
-        "differences; chance alone would single out about one comparison in twenty."
+        "Of 7 comparisons of two models by one score, 3 show a difference, 2 show one too small to matter, if any, and "
+        "2 leave it open. 1 difference rests on a judge at chance. Not corrected for how many comparisons there are: 2 "
+        "of the differences; chance alone would single out about one comparison in twenty."
     )
     assert short.differ == [
         "Accuracy on “know” is lower for “standard” than for “base”, by 20.0 points (95% interval −30.0 to −10.0).",
@@ -86,9 +150,9 @@ def test_every_sentence_has_figure_and_interval(evaluation: EvaluationInputs) ->
         "+10.0 to +30.0). (By a judge at chance.)",
     ]
     assert short.alike == [
-        "Accuracy on “know”: “public” against “standard” +1.0 points (95% interval −2.0 to +4.0), so less than 5.0 "
+        "Accuracy on “know”: “public” against “standard” +1.0 points (95% interval −2.0 to +4.0), so at most 5.0 "
         "either way.",
-        "Helpfulness (Elo): “public” against “base” +12 Elo (95% interval −18 to +31), so less than 35 either way. "
+        "Helpfulness (Elo): “public” against “base” +12 Elo (95% interval −18 to +31), so at most 35 either way. "
         "(By a judge at chance.)",
     ]
     assert short.unclear == [

@@ -14,7 +14,7 @@ import yaml
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 from parsed_page import Page
-from small_report import inputs
+from small_report import inputs, unworded
 
 from ccai_dagster.constitution.comparison import MEASURES
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
@@ -119,6 +119,11 @@ def test_the_page_to_sign_is_german_throughout(inputs: ReportInputs, german: Lan
     assert f"{map_of_people}: 12 Personen in Gruppe A und 8 Personen in Gruppe B." in named
     for english in ("Group", "statement", "decision", "votes", "interval", "consensus", "principles"):
         assert not re.search(rf"\b{english}\b", words), english
+    early = replace(unworded(inputs), language=german)
+    for rendered in (render_report(early), render_summary(early, "constitution.html")):
+        early_words = Page(rendered).words()
+        assert "Noch ist kein Grundsatz formuliert. 3 Aussagen erreichten die Schwelle und warten" in early_words
+        assert "noch kein Grundsatz, mit Entscheidungen bis zum " in early_words
 
 
 def test_every_sentence_there_is_has_a_german_one(inputs: ReportInputs, german: Language) -> None:

@@ -16,6 +16,7 @@ from ccai_dagster.decisions.outcomes import (
     Wording,
     WordingSource,
     before_differences,
+    before_one_of_two,
     exclusions,
     merges,
     moderation_verdicts,
@@ -111,6 +112,28 @@ def test_what_two_people_differ_on_is_as_it_was_before() -> None:
     )
     twice = ledger_table([row("M1", "moderation", "1", "in"), row("M2", "moderation", "1", "out: odd")])
     assert before_differences(twice) is twice
+
+
+def test_what_one_of_two_decided_does_not_count_until_the_other_has() -> None:
+    other, begun = partial(replace, decided_by="chair"), partial(replace, suggested_by="ccai new")
+    rows = [
+        begun(row("M1", "moderation", "1 2", "in")),
+        row("M2", "moderation", "1", "out: odd", "M1"),
+        row("M3", "moderation", "3", "out: odd"),
+        row("M4", "moderation", "3 4", "in", "M3"),
+        other(row("M5", "moderation", "4", "rewrite: Be kind")),
+        other(row("M6", "moderation", "5", "in")),
+    ]
+    alone = ledger_table(rows)
+    assert before_one_of_two(alone) is alone
+    rows.append(row("P1", "moderation", "double_decisions", "policy: two people decide"))
+    ledger = ledger_table(rows)
+    assert moderation_verdicts(before_one_of_two(before_differences(ledger))) == {
+        1: ModerationVerdict(True, None, ("M1",)),
+        2: ModerationVerdict(True, None, ("M1",)),
+    }
+    agreed = ledger_table([*rows, other(row("M7", "moderation", "3", "in"))])
+    assert moderation_verdicts(before_one_of_two(before_differences(agreed)))[3].decision_ids == ("M4",)
 
 
 def test_a_policy_that_supersedes_an_exclusion_withdraws_it() -> None:

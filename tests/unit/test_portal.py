@@ -29,6 +29,7 @@ from ccai_dagster.automation import present_versions
 from ccai_dagster.cli import serve as cli_serve
 from ccai_dagster.cli.export import TABLES, export
 from ccai_dagster.consultation.people import DemographicQuestion, PortalSettings
+from ccai_dagster.core.digest import text_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import sheet_rows
 from ccai_dagster.core.home import Home
@@ -211,6 +212,34 @@ def test_nothing_is_shown_before_a_moderator_lets_it_in(portal: Portal) -> None:
     assert SEEDS[1] in browser.get("/vote").content.decode()
 
 
+def test_where_two_decide_a_statement_is_shown_once_both_let_it_in_and_until_both_take_it_out(portal: Portal) -> None:
+    from ccai_dagster.portal.participant_views import source
+
+    def shown() -> set[int]:
+        portal.renew()
+        return set(source().now().texts)
+
+    def decided(role: str, statement: int, verb: str) -> None:
+        text = "odd" if verb == "out" else ""
+        form = {"statement": statement, f"seen-{statement}": "", "verb": verb, "text": text, "reason": "because"}
+        assert team[role].post("/desk/", form).status_code == 302
+
+    path = portal.consultation.ledger("moderation")
+    policy = "P1,moderation,double_decisions,policy: two people decide independently,close,,all,2025-03-01,,,\n"
+    export = f"X1,moderation,4,in,taken over from the export,,all,2025-03-01,,{text_digest(SEEDS[3])},ccai new\n"
+    path.write_text(path.read_text() + policy + export)
+    team = {role: portal.moderator(role, role) for role in ("one", "other")}
+    assert shown() == {4}, "what nobody decided stands"
+    for statement, verb in ((1, "in"), (2, "in"), (4, "out")):
+        decided("one", statement, verb)
+    assert shown() == {4}
+    decided("other", 1, "in")
+    decided("other", 2, "out")
+    assert shown() == {1, 4}
+    decided("other", 4, "out")
+    assert shown() == {1}
+
+
 def test_no_statement_is_asked_twice_and_progress_is_told(portal: Portal) -> None:
     portal.let_in(1, 2, 3, 4)
     browser, asked = portal.participant(), []
@@ -309,6 +338,8 @@ def test_another_address_and_a_form_that_is_too_large_get_a_page_that_says_so(po
     for form in ({"text": "a" * 3_000_000}, {str(at): "" for at in range(1500)}):
         large = browser.post("/feedback", form)
         assert large.status_code == 400 and "mehr, als das Portal auf einmal annimmt" in large.content.decode()
+    broken = browser.generic("POST", "/feedback", b"--x\r\n", content_type="multipart/form-data")
+    assert broken.status_code == 400 and "Das Formular kam nicht vollständig an" in broken.content.decode()
 
 
 def test_a_form_without_its_token_and_an_expired_session_are_told(portal: Portal) -> None:
@@ -398,6 +429,15 @@ def test_who_takes_part_and_who_is_signed_in_in_one_browser_do_not_end_each_othe
         sign_in("ann")
         browser.post(form, {"sure": "yes"})
         assert shown() == (403, 200)
+
+
+@pytest.mark.parametrize("address", ["/", "/vote", "/votes", "/delete", "/desk/sign-in", "/nowhere"])
+def test_the_head_of_a_page_is_that_of_the_page(portal: Portal, address: str) -> None:
+    portal.let_in(1)
+    browser = portal.participant()
+    page, head = browser.get(address), browser.head(address)
+    assert head.status_code == page.status_code == (404 if address == "/nowhere" else 200)
+    assert head.content == b"" and head["Content-Length"] == str(len(page.content))
 
 
 @pytest.mark.parametrize("address", ["/join", "/leave", "/undo", "/desk/sign-out"])
@@ -876,6 +916,14 @@ def test_somebody_sees_the_own_place_among_groups_and_nobody_elses(portal: Porta
     assert others and not [each for each in others if f'"{each[0]}" cy="{each[1]}"' in page]
     assert all(value % 10 == 0 for each in outlines for value in (each.x, each.y, each.across, each.up))
     assert b"once you have given 3 answers" in late.get("/map").content
+    ledger.write_text(ledger.read_text().replace("minimum_votes,3,", "minimum_votes,1,", 1))
+    portal.renew()
+    told = {
+        code: portal.participant().get("/map", HTTP_ACCEPT_LANGUAGE=code).content.decode()
+        for code in ("en", "de", "ar")
+    }
+    assert "once you have given 1 answer." in told["en"] and "sobald Sie 1 Antwort gegeben haben" in told["de"]
+    assert "عندما تعطي إجابة واحدة (1)" in told["ar"]
 
 
 def test_a_group_too_small_to_be_told_is_not_on_the_map(portal: Portal) -> None:

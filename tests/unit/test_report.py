@@ -14,7 +14,7 @@ import polars.selectors as cs
 import pytest
 from parsed_page import Page
 from small_consultation import SmallConsultation, profile_of_statement_4, with_metadata
-from small_report import calibration, group_structure, inputs
+from small_report import calibration, group_structure, inputs, unworded
 from white_paper import white_paper
 
 from ccai_dagster.audit.records import read_records
@@ -257,6 +257,38 @@ def test_moderation_that_the_export_changed_waits_on_the_page(inputs: ReportInpu
     words = Page(render_report(later)).words()
     assert "statement 5: the export now says out, and the ledger says in." in words
     assert "the export now says" not in Page(render_report(inputs)).words()
+
+
+def test_tables_beside_several_constitutions_are_told_apart(inputs: ReportInputs) -> None:
+    table, third = inputs.constitution_comparison, {"arm": pl.col("arm"), "other_arm": pl.col("other_arm")}
+    more = table.with_columns(**{name: each.replace("standard", "third") for name, each in third.items()})
+    several = replace(
+        inputs,
+        constitutions={**inputs.constitutions, "third": inputs.constitutions["standard"]},
+        constitution_comparison=pl.concat([table, more]),
+    )
+    labels = [attributes.get("aria-label") for tag, attributes in Page(render_report(several)).elements if tag == "div"]
+    named = [label for label in labels if label]
+    assert "Shares of the principles of public and third, with 95% intervals" in named
+    assert len(named) == len(set(named))
+
+
+def test_before_the_first_wording_both_pages_tell_what_waits_and_of_no_principle(inputs: ReportInputs) -> None:
+    early = unworded(inputs)
+    waiting = [source for source in early.selected_statements.filter("selected").sort("rank")["statement_id"]]
+    assert len(waiting) == 3
+    pages = [Page(render_report(early)), Page(render_summary(early, "constitution.html"))]
+    for page in pages:
+        words = page.words()
+        assert page.faults == [] and "Version: no principle yet, with decisions until " in words
+        assert "No principle is worded yet. 3 statements reached the cut and wait for a wording." in words
+        assert not re.search(r"\b0 principles|of 0\b|Of 0\b|principles, the widest|on these principles", words)
+    ids = {attributes["id"] for _, attributes in pages[0].elements if "id" in attributes}
+    assert {f"statement-{key}" for key in waiting} <= ids
+    links = [attributes["href"] for _, attributes in pages[1].elements if "href" in attributes]
+    assert [f"constitution.html#statement-{key}" for key in waiting] == [each for each in links if "#" in str(each)]
+    best = max((row["gac"], -row["statement_id"]) for row in early.selected_statements.filter("selected").to_dicts())
+    assert f"What all groups agree on most: statement {-best[1]}," in pages[0].words()
 
 
 def test_before_anything_is_trained_the_report_tells_of_the_constitution_only(inputs: ReportInputs) -> None:

@@ -299,7 +299,7 @@ def test_findings_name_what_too_few_items_leave_open_and_what_could_not_be_read(
     )
     text = " ".join(sentences)
     # Five of ten differ, all one way: the sign test gives 2 * 0.5**5 = 0.0625.
-    assert sentences[0] == "None of 3 paired comparisons shows a difference."
+    assert sentences[0] == "None of 3 paired comparisons shows a difference that could matter."
     assert "Too few items to tell whether there is a difference in 3 comparisons: accuracy on `know` (3" in text
     assert "To be found with a probability of 80 %, a difference would have had to be 52.4 points" in text
     assert "4 of 10 answers of `standard` could not be read" in text

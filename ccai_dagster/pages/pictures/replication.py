@@ -61,19 +61,23 @@ def published_and_corrected(replicated_statements: pl.DataFrame, threshold: floa
         axes.set_title("What the correction moves")
         axes.legend(loc="upper left")
 
+    return Picture(draw(paint, 6.6), crossings_told(replicated_statements, threshold))
+
+
+def crossings_told(replicated_statements: pl.DataFrame, threshold: float) -> str:
+    """Say what `published_and_corrected` shows; the arguments are the same."""
     counts = {crossing: replicated_statements.filter(pl.col("crossing") == crossing).height for crossing in CROSSINGS}
-    alt = (
+    return (
         f"Each of {replicated_statements.height} statements as a point, its published consensus to the right and "
         f"its corrected one upwards. At the threshold of {threshold:g}, {counts['stays above']} stay above, "
         f"{counts['stays below']} stay below, {counts['falls below']} fall below and {counts['rises above']} rise "
         "above."
     )
-    return Picture(draw(paint, 6.6), alt)
 
 
 def shuffled_fit(alignment_evidence: pl.DataFrame) -> Picture:
     """Draw how well shuffled groups fit the votes, and how well the published groups do in both places."""
-    shuffled, observed = _fits(alignment_evidence)
+    shuffled, observed = fits(alignment_evidence)
 
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
@@ -96,15 +100,21 @@ def shuffled_fit(alignment_evidence: pl.DataFrame) -> Picture:
         axes.set_title("Do the published groups fit the votes?")
         axes.legend(loc="upper center")
 
-    alt = (
+    return Picture(draw(paint, 3.5), fits_told(alignment_evidence))
+
+
+def fits_told(alignment_evidence: pl.DataFrame) -> str:
+    """Say what `shuffled_fit` shows."""
+    shuffled, observed = fits(alignment_evidence)
+    return (
         f"Histogram of the summed chi-square of {len(shuffled)} random shuffles of the published groups, from "
         f"{min(shuffled):,.0f} to {max(shuffled):,.0f}. The published groups {BY_POSITION} reach "
         f"{observed[BY_POSITION]:,.0f}; {BY_ID}, {observed[BY_ID]:,.0f}."
     )
-    return Picture(draw(paint, 3.5), alt)
 
 
-def _fits(alignment_evidence: pl.DataFrame) -> tuple[list[float], dict[str, float]]:
+def fits(alignment_evidence: pl.DataFrame) -> tuple[list[float], dict[str, float]]:
+    """Return the summed chi-square of every shuffle, and that of the published groups in both places."""
     published = alignment_evidence.filter(pl.col("origin") == "published")
     by_way = {row["attached"]: row for row in published.iter_rows(named=True)}
     observed = {BY_POSITION: by_way["position"]["chi_square"], BY_ID: by_way["id"]["chi_square"]}
