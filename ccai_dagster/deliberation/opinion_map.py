@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 EXACT_WORK = 2e9
 """Up to this many rows x columns x columns the scatter matrix is written out and solved directly."""
-DRAWN_WORK = 2e7
-"""The same in one of many draws, where iterating is quicker from here on."""
+DRAWN_WORK, WORK_PER_VOTE = 1.5e7, 1_800
+"""The same in one of many draws: so much, and so much more for each vote.
+
+There iterating is as quick if it reads the votes 72 times, the most that shuffled votes of a real conversation needed
+(those of CCAI 21 to 39). Simulated votes, of which everybody casts about as many, need up to 151.
+"""
 DRAWN_TOLERANCE = 1e-12
 """Relative error of a draw where the votes as cast are solved, whose scatter matrix is rounded by as much."""
 COARSE_BASIS, NEAR_BASIS = 12, 8
@@ -227,11 +231,12 @@ def principal_components(matrix: LowRank, iteration: Iteration | None = None) ->
 
     Small matrices are solved directly. Large ones by Lanczos iteration from a fixed start (ARPACK), which reads the
     votes a few dozen times and writes nothing out; to machine precision, or as `iteration` says in one of many draws.
-    Those iterate from a smaller size on, to `DRAWN_TOLERANCE` where the votes as cast are solved directly.
+    Those iterate wherever that is quicker, to `DRAWN_TOLERANCE` where the votes as cast are solved directly.
     """
     rows, columns = matrix.cells.shape
     number = min(2, rows, columns)
-    direct = rows * columns**2 <= (EXACT_WORK if iteration is None else DRAWN_WORK) or columns < FEWEST_ITERATED
+    solved = EXACT_WORK if iteration is None else min(EXACT_WORK, DRAWN_WORK + WORK_PER_VOTE * matrix.cells.nnz)
+    direct = rows * columns**2 <= solved or columns < FEWEST_ITERATED
     scatter = matrix.scatter() if direct else None
     total = matrix.total() if scatter is None else float(np.trace(scatter))
     if not number or total <= NO_VARIANCE:

@@ -100,7 +100,7 @@ def test_a_draw_is_iterated_to_what_solving_gives(
         with monkeypatch.context() as patched:
             solved = opinion_map(matrix, chosen, weights, iteration)
             assert (solved.positions == opinion_map(matrix, chosen, weights).positions).all(), "this small, nothing is"
-            patched.setattr("ccai_dagster.deliberation.opinion_map.DRAWN_WORK", 0)
+            patched.setattr("ccai_dagster.deliberation.opinion_map.DRAWN_WORK", -np.inf)
             iterated = opinion_map(matrix, chosen, weights, iteration)
         assert iterated.positions == pytest.approx(solved.positions, abs=1e-9)
         assert iterated.explained_variance == pytest.approx(solved.explained_variance, abs=1e-11)

@@ -293,7 +293,7 @@ def test_iterating_draws_of_real_votes_moves_no_group_and_no_p_value(
     chosen = replace(DEFAULT, name=name, smallest_group=5)
     groups = opinion_groups(matrix, group_participants(matrix, chosen))
     found = []
-    for work in (np.inf, 0):
+    for work in (np.inf, -np.inf):
         monkeypatch.setattr("ccai_dagster.deliberation.opinion_map.DRAWN_WORK", work)
         tested = structure_test(matrix, chosen, 19, 1)
         found.append((tested, consensus_stability(matrix, groups, chosen, lambda gac, *_: gac >= 0.6, 10, 1)))
