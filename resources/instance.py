@@ -138,8 +138,8 @@ def kept_connections(instance: dg.DagsterInstance) -> Iterator[None]:
     """Keep the databases of versions and of the run that is written open for as long as the block runs.
 
     Dagster's SQLite storage makes an engine for every event, compiles the same statements anew with it, and opens and
-    closes the file, whereupon SQLite copies its write-ahead log: a quarter of what a run of small steps computes. Other
-    processes read and write meanwhile as they did. A record in PostgreSQL keeps its connections by itself.
+    closes the file, whereupon SQLite copies its write-ahead log: two thirds of what a run of small steps computes.
+    Other processes read and write meanwhile as they did. A record in PostgreSQL keeps its connections by itself.
     """
     if not keeps_files():
         yield
