@@ -21,6 +21,7 @@ from ccai_dagster.run_failures import failure_message, is_interruption
 from ccai_dagster.staleness import plan
 from ccai_dagster.terminal import OBSERVE
 from resources import history, run_owners, run_tags
+from resources.instance import kept_connections
 from resources.record import open_record
 
 Say = Callable[[str], None]
@@ -74,7 +75,7 @@ def run(
     home = Home(root, consultation.name)
     instance = instance or open_record(home, consultation, say)
     busy = _patience(say) if wait else _refusal
-    with run_owners.turn(instance, "`ccai run`", busy):
+    with run_owners.turn(instance, "`ccai run`", busy), kept_connections(instance):
         run_owners.end_dead_runs(instance, say)
         run_owners.await_pools(instance, busy)
         outcome = Outcome()

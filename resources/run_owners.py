@@ -22,6 +22,7 @@ import dagster as dg
 import psutil
 
 from ccai_dagster.core.files import held, holder_of
+from resources.instance import kept_connections
 
 HOST, PID, STARTED = "ccai/host", "ccai/pid", "ccai/started"
 """Tags of a run: where it is executed, by which process, and when that one was started."""
@@ -201,7 +202,7 @@ class _NamedOwner(dg.Executor):
             if present is None or present.status == dg.DagsterRunStatus.CANCELING:
                 raise dg.Failure("The run was canceled while it waited.", allow_retries=False)
 
-        with turn(instance, f"run {_short(run)} of Dagster", busy):
+        with turn(instance, f"run {_short(run)} of Dagster", busy), kept_connections(instance):
             yield from self._executor.execute(plan_context, execution_plan)
 
 

@@ -75,7 +75,7 @@ def group_participants(
         weights: Shape (participants,), how often each counts; those with weight 0 are placed, not counted.
         start: Base cluster centres to start `paper` from, shape (clusters, 2), instead of a search with ten
             starts (and three starts for the groups): for resamples of votes that were grouped before.
-        iteration: How the opinion map of a large consultation is computed, for votes drawn at random.
+        iteration: How the opinion map is computed in one of many draws.
 
     Returns:
         One group for all if that is the number wanted, if everybody stands at the same place, if fewer than two people

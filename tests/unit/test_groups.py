@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 from ccai_dagster import contracts
 from ccai_dagster.deliberation import k_means
 from ccai_dagster.deliberation.groups import Grouping, group_participants, opinion_groups
-from ccai_dagster.deliberation.opinion_map import opinion_map, statement_means
+from ccai_dagster.deliberation.opinion_map import Iteration, opinion_map, statement_means
 from ccai_dagster.deliberation.votes import Imputation, Procedure, ProcedureName, VoteMatrix, vote_matrix
 
 
@@ -86,6 +86,24 @@ def test_iteration_gives_what_solving_gives(chosen: Procedure, monkeypatch: pyte
     iterated = opinion_map(matrix, chosen)
     assert iterated.positions == pytest.approx(solved.positions, abs=1e-8)
     assert iterated.explained_variance == pytest.approx(solved.explained_variance, abs=1e-10)
+
+
+@pytest.mark.parametrize("chosen", ALL)
+@pytest.mark.parametrize("near", [False, True])
+def test_a_draw_is_iterated_to_what_solving_gives(
+    chosen: Procedure, near: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matrix = laid_out(camps(3, (200, 150), 30))
+    iteration = Iteration(0.05, opinion_map(matrix, chosen).components if near else None)
+    for seed in range(3):
+        weights = np.random.default_rng(seed).exponential(size=350)
+        with monkeypatch.context() as patched:
+            solved = opinion_map(matrix, chosen, weights, iteration)
+            assert (solved.positions == opinion_map(matrix, chosen, weights).positions).all(), "this small, nothing is"
+            patched.setattr("ccai_dagster.deliberation.opinion_map.DRAWN_WORK", -np.inf)
+            iterated = opinion_map(matrix, chosen, weights, iteration)
+        assert iterated.positions == pytest.approx(solved.positions, abs=1e-9)
+        assert iterated.explained_variance == pytest.approx(solved.explained_variance, abs=1e-11)
 
 
 @pytest.mark.parametrize("rows", [np.ones((40, 15)), np.full((40, 15), 9), np.zeros((40, 15))])

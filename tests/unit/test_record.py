@@ -27,9 +27,9 @@ from ccai_dagster.core.home import Home
 from resources import instance as instances
 from resources import shared_record
 from resources.history import version_of
-from resources.instance import database_errors, open_instance, storage_errors
+from resources.instance import database_errors, kept_connections, open_instance, storage_errors
 from resources.record import open_record
-from resources.record_files import RUNS, nothing_failed
+from resources.record_files import RUNS, VERSIONS, nothing_failed
 
 MADE, CHECK, LEDGER = dg.AssetKey(["public", "constitution"]), "passes", dg.AssetKey("wording_ledger")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -98,6 +98,40 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, tu
         again = make(instance, root, Path("/folders/a"), "a2")
         failed = fail(instance)
     return root, {"a": (*first, *again), "b": other, "nobody": (failed,)}
+
+
+def test_databases_that_are_kept_open_are_not_opened_again_and_others_read_what_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town, opened = tmp_path / "town", []
+    connect = sqlite3.dbapi2.connect
+    with open_instance(tmp_path) as instance:
+        make(instance, tmp_path, town, "before")
+        monkeypatch.setattr(
+            sqlite3.dbapi2, "connect", lambda path, **rest: opened.append(Path(path).name) or connect(path, **rest)
+        )
+        with kept_connections(instance):
+            runs = make(instance, tmp_path, town, "meanwhile")
+            opened.clear()
+            run = instance.get_run_by_id(runs[1])
+            for _ in range(3):
+                instance.report_engine_event("said", run)
+                assert version_of(MADE, instance) == "made meanwhile"
+            assert set(opened) == {"runs.db"}, "which other runs are in as well"
+            assert len(instance.all_logs(runs[1], of_type=dg.DagsterEventType.ENGINE_EVENT)) >= 3
+            assert {path.name for path in (tmp_path / VERSIONS).parent.glob("*-wal")} == {
+                "index.db-wal",
+                f"{runs[1]}.db-wal",
+            }
+            with open_instance(tmp_path) as other:
+                assert version_of(MADE, other) == "made meanwhile"
+            with pytest.raises(ZeroDivisionError), instance.event_log_storage.index_connection() as connection:
+                connection.execute(sqlalchemy.text("DELETE FROM asset_keys"))
+                raise ZeroDivisionError
+        assert not list((tmp_path / VERSIONS).parent.glob("*-wal"))
+        assert version_of(MADE, instance) == "made meanwhile", "what was not finished was taken back"
+        make(instance, tmp_path, town, "afterwards")
+        assert version_of(MADE, instance) == "made afterwards"
 
 
 def ids(instance: dg.DagsterInstance) -> set[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 from sklearn.metrics import adjusted_rand_score
 from small_report import group_structure
 
@@ -19,8 +21,10 @@ from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.group_checks import check_group_sizes, check_reachable, check_structure, unreachable
 from ccai_dagster.decisions.values import Cut, Thresholds
 from ccai_dagster.deliberation.consensus import highest_reachable
-from ccai_dagster.deliberation.groups import dissolved, group_participants
+from ccai_dagster.deliberation.groups import dissolved, group_participants, opinion_groups
 from ccai_dagster.deliberation.importing.polis_report import GROUPS_IN_EXPORT
+from ccai_dagster.deliberation.importing.read_votes import read_votes
+from ccai_dagster.deliberation.stability import consensus_stability
 from ccai_dagster.deliberation.structure import (
     ByStatement,
     agreement_told,
@@ -275,3 +279,25 @@ def test_people_on_one_line_are_explained_whole_and_no_more() -> None:
     for name in ("default", "polis", "paper"):
         found = structure_test(matrix, Procedure(name, "column_mean", None, "laplace", "geometric_mean", 1, 5), 19, 1)
         assert found["value"].max() <= 1 and GROUP_STRUCTURE.violations(found).is_empty()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("folder", ["ccai", "polis/scoop-hivemind.biodiversity"])
+def test_iterating_draws_of_real_votes_moves_no_group_and_no_p_value(
+    folder: str, name: ProcedureName, test_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = read_votes(test_data / folder)
+    shown = raw.raw_statements.filter(pl.col("moderated") == 1)
+    votes = raw.raw_votes.join(shown, on="statement_id", how="semi")
+    matrix = vote_matrix(votes, votes["participant_id"].unique(), shown["statement_id"])
+    chosen = replace(DEFAULT, name=name, smallest_group=5)
+    groups = opinion_groups(matrix, group_participants(matrix, chosen))
+    found = []
+    for work in (np.inf, -np.inf):
+        monkeypatch.setattr("ccai_dagster.deliberation.opinion_map.DRAWN_WORK", work)
+        tested = structure_test(matrix, chosen, 19, 1)
+        found.append((tested, consensus_stability(matrix, groups, chosen, lambda gac, *_: gac >= 0.6, 10, 1)))
+    (solved, sure), (iterated, again) = found
+    assert again.statements.equals(sure.statements) and again.groups.equals(sure.groups)
+    assert_frame_equal(iterated, solved, check_exact=False, rel_tol=0, abs_tol=1e-10)
+    assert iterated["p_value"].to_list() == solved["p_value"].to_list()
