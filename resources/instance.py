@@ -13,10 +13,10 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from functools import cache, partial
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 import dagster as dg
@@ -146,7 +146,7 @@ def kept_connections(instance: dg.DagsterInstance) -> Iterator[None]:
         return
     events: Any = instance.event_log_storage
     kept: dict[str, Any] = {}
-    lock = Lock()
+    lock = RLock()  # one transaction may be asked for within another
 
     @contextmanager
     def connection(database: str, opened: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
@@ -157,7 +157,7 @@ def kept_connections(instance: dg.DagsterInstance) -> Iterator[None]:
                 with opened() as first:  # Dagster makes the database, if there is none yet
                     engine = first.engine
                 kept[database] = engine.connect()
-            with kept[database].begin():
+            with nullcontext() if kept[database].in_transaction() else kept[database].begin():
                 yield kept[database]
 
     of_run, of_versions = events.run_connection, events.index_connection

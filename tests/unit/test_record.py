@@ -125,6 +125,8 @@ def test_databases_that_are_kept_open_are_not_opened_again_and_others_read_what_
             }
             with open_instance(tmp_path) as other:
                 assert version_of(MADE, other) == "made meanwhile"
+            with instance.event_log_storage.index_connection(), instance.event_log_storage.run_connection(runs[1]):
+                assert version_of(MADE, instance) == "made meanwhile", "asked within another question"
             with pytest.raises(ZeroDivisionError), instance.event_log_storage.index_connection() as connection:
                 connection.execute(sqlalchemy.text("DELETE FROM asset_keys"))
                 raise ZeroDivisionError
