@@ -23,7 +23,7 @@ def constitution_digest(constitution: pl.DataFrame) -> str:
     return value_digest(constitution.select("principle_id", "text").sort("principle_id").rows())
 
 
-NO_PRINCIPLES = constitution_digest(CONSTITUTION.empty())
+NO_PRINCIPLES = value_digest([])
 """Digest of a constitution of which nothing is worded yet; nobody can sign it."""
 
 

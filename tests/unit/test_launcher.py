@@ -1,5 +1,7 @@
 """The launcher's child process: what a person reads when it fails or dies."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -116,3 +118,22 @@ def test_two_runs_do_not_work_in_one_folder(tmp_path: Path, monkeypatch: pytest.
     with FileLock(tmp_path / "lock"), pytest.raises(ConsultationError, match="another run is at the same work"):
         worker._run(judge_answers({}), folder, silent)
     assert folder.model.is_dir(), "what the other has made must not be touched"
+
+
+IMPORTED = """
+import importlib, pathlib, pkgutil
+import ccai_dagster, resources
+for package in (ccai_dagster, resources):
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if ".portal" not in found.name:
+            importlib.import_module(found.name)
+names = {(task / "comm").read_text().strip() for task in pathlib.Path("/proc/self/task").iterdir()}
+print(*sorted(names & {"polars-0", "polars-1"}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads have no names here")
+def test_no_module_computes_with_polars_when_it_is_imported() -> None:
+    # Polars's threads do not come along into a fork, and a stage would wait for them without end.
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", IMPORTED], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n", done.stdout
