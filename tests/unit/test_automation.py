@@ -127,8 +127,7 @@ def test_a_constitution_waits_for_its_first_wording_and_does_not_fail(settled: T
     request = settled.asked("changed_deliberation")
     assert {key.to_user_string() for key in request.asset_selection or ()} >= {"selected_statements"}
     assert dg.AssetKey(["public", "constitution"]) not in (request.asset_selection or ())
-    for key in request.asset_selection or ():
-        settled.make(key)
+    settled.make(*request.asset_selection or ())
     assert settled.told("changed_deliberation") == "waits for a first wording in decisions/wording.csv: public"
     assert automation.unworded(settled.consultation, settled.instance) == {"public": 0}
 
@@ -149,8 +148,7 @@ def test_deliberation_that_comes_back_is_asked_for_each_time(settled: Town) -> N
         settled.export(people)
         settled.observe()
         keys.append(settled.asked("changed_deliberation").run_key)
-        for key in settled.light:
-            settled.make(key)
+        settled.make(*settled.light)
         assert settled.told("changed_deliberation") == "everything is up to date"
     assert len(set(keys)) == 4
 
