@@ -12,6 +12,7 @@ How processes are started is in `small_processes`.
 """
 
 import argparse
+import importlib
 import os
 import random
 import re
@@ -63,6 +64,8 @@ VOTES, TABLES, MANIFESTS, AGAIN, UNDER, NO_END, PROCESSES, FILES = LOST = (
     "processes left",
     "files left half-written",
 )
+LIBRARIES = ("matplotlib.figure", "pandera.polars", "scipy.optimize", "scipy.spatial.distance")
+"""What the command imports when it first needs it; each fork would import it anew."""
 SECONDS_AFTER = 0.6
 """At most, from the beginning of a step to a kill."""
 OFTEN, SELDOM = 0.8, 0.5
@@ -124,6 +127,8 @@ class Chaos:
 
     def prepare(self) -> None:
         """Make the consultation, and everything of it without being disturbed."""
+        for name in LIBRARIES:
+            importlib.import_module(name)
         if not self.light:
             in_fork(lambda: make_tiny_model(self.base / "model"))
             serve_stages(self.address)

@@ -203,6 +203,7 @@ def served_portal(tmp_path_factory: pytest.TempPathFactory) -> Portal:
 
     root = tmp_path_factory.mktemp("portal")
     served = Portal(portal_folder(root / "town"), Home(root / "home", "town"))
+    shutil.copytree(root / "town", root / "untouched")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         set_up(served.consultation, served.home)
@@ -221,7 +222,9 @@ def portal(served_portal: Portal, monkeypatch: pytest.MonkeyPatch) -> Portal:
     monkeypatch.setenv("CCAI_HOME", str(served_portal.home.root))
     # The browser tests of the same process leave a loop behind, in which nothing here runs.
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-    portal_folder(served_portal.consultation.folder)
+    folder = served_portal.consultation.folder
+    shutil.rmtree(folder)
+    shutil.copytree(folder.with_name("untouched"), folder)
     for made in ("tables", "signed"):
         shutil.rmtree(served_portal.home.folder / made, ignore_errors=True)
     for model in (Vote, Statement, Participant, Account, Feedback, Conversation):

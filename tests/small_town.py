@@ -16,6 +16,7 @@ from ccai_dagster import automation
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.core.home import Home
 from ccai_dagster.definitions import build_defs, build_resources
+from resources.history import versions_of
 from resources.tables import FILE_DIGEST
 
 FAILS, SUCCEEDS = "fails", "succeeds"
@@ -85,18 +86,21 @@ class Town:
         tags = {"dagster/data_version": version}
         self.instance.report_runless_asset_event(dg.AssetObservation(key, tags=tags))
 
-    def make(self, key: dg.AssetKey, version: str = "1", metadata: Mapping[str, int] | None = None) -> None:
-        """Put on record that an asset was made of what is there now."""
-        node = self.repository.asset_graph.get(key)
-        tags = {"dagster/data_version": version, "dagster/code_version": str(node.code_version)}
-        for parent in node.parent_keys:
-            seen = automation.version_of(parent, self.instance)
-            tags[f"dagster/input_data_version/{parent.to_user_string()}"] = str(seen)
-        stored = {FILE_DIGEST: sha256(b"").hexdigest(), **(metadata or {})}
-        self.instance.report_runless_asset_event(dg.AssetMaterialization(key, tags=tags, metadata=stored))
-        path = Path(str(build_resources(self.home)["tables"].path(key)))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+    def make(self, *keys: dg.AssetKey, version: str = "1", metadata: Mapping[str, int] | None = None) -> None:
+        """Put on record that assets were made, one after the other, of what is there now."""
+        graph, tables = self.repository.asset_graph, build_resources(self.home)["tables"]
+        seen = versions_of({parent for key in keys for parent in graph.get(key).parent_keys}, self.instance)
+        for key in keys:
+            node = graph.get(key)
+            tags = {"dagster/data_version": version, "dagster/code_version": str(node.code_version)}
+            for parent in node.parent_keys:
+                tags[f"dagster/input_data_version/{parent.to_user_string()}"] = str(seen.get(parent))
+            stored = {FILE_DIGEST: sha256(b"").hexdigest(), **(metadata or {})}
+            self.instance.report_runless_asset_event(dg.AssetMaterialization(key, tags=tags, metadata=stored))
+            seen[key] = version
+            path = Path(str(tables.path(key)))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
 
     @property
     def light(self) -> list[dg.AssetKey]:
@@ -120,6 +124,5 @@ def town(place: Path) -> Iterator[Town]:
 def settled(town: Town) -> Town:
     """Everything up to the constitutions is made of what is there."""
     town.observe()
-    for key in town.light:
-        town.make(key)
+    town.make(*town.light)
     return town

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,7 +43,6 @@ class Phone:
 
     page: Page
     served: Served
-    pictures: Path
     wrong: list[str] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
 
@@ -101,8 +98,6 @@ class Phone:
         assert self.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
         assert [each for each in self.page.evaluate(CONTRASTS) if each["ratio"] < 4.5] == []
         assert accessibility_findings(self.page) == []
-        name = re.sub(r"\W+", "_", self.page.url.removeprefix(self.served.address)) + f"{time.monotonic_ns()}.png"
-        self.page.screenshot(path=self.pictures / name, full_page=True)
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +118,8 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def phone(context: BrowserContext, served: Served, tmp_path: Path) -> Iterator[Phone]:
-    opened = Phone(context.new_page(), served, tmp_path)
+def phone(context: BrowserContext, served: Served) -> Iterator[Phone]:
+    opened = Phone(context.new_page(), served)
     yield opened
     assert opened.wrong == []
 
@@ -197,7 +192,7 @@ def test_an_answer_that_the_script_cannot_send_is_sent_by_the_browser_and_a_page
     context: BrowserContext, served: Served
 ) -> None:
     page = context.new_page()
-    _joined(Phone(page, served, served.home))
+    _joined(Phone(page, served))
     page.keyboard.press("p")
     expect(page.get_by_text("1 of 10")).to_be_visible()
     without = [Route.abort, lambda route: None, lambda route: route.fulfill(status=502, body="")]
@@ -224,7 +219,7 @@ def test_nothing_is_taken_back_while_an_answer_is_on_its_way_and_a_page_is_in_on
     context: BrowserContext, served: Served
 ) -> None:
     page, held = context.new_page(), list[Route]()
-    _joined(Phone(page, served, served.home))
+    _joined(Phone(page, served))
     page.keyboard.press("p")
     expect(page.get_by_text("1 of 10")).to_be_visible()
     page.route("**/vote", lambda route: held.append(route))

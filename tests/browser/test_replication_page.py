@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from chromium import accessibility_findings
 from contrasts import CONTRASTS
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import BrowserContext, Page
 from small_replication import replication_page
 
 from ccai_dagster.replication.page import render_replication
@@ -24,8 +24,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def page(browser: Browser, file: Path) -> Iterator[Page]:
-    opened = browser.new_page()
+def page(context_of_files: BrowserContext, file: Path) -> Iterator[Page]:
+    opened = context_of_files.new_page()
     wrong: list[str] = []
     opened.on("console", lambda message: wrong.append(message.text))
     opened.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))

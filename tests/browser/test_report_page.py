@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from chromium import accessibility_findings
 from contrasts import CONTRASTS
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page
 from small_consultation import small_consultation
 from small_report import inputs
 
@@ -47,8 +47,9 @@ def file(inputs: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture
-def opened(browser: Browser, file: Path) -> Iterator[Opened]:
-    page = browser.new_page(viewport=DESKTOP)
+def opened(context_of_files: BrowserContext, file: Path) -> Iterator[Opened]:
+    page = context_of_files.new_page()
+    page.set_viewport_size(DESKTOP)
     found = Opened(page)
     page.on("console", lambda message: found.logged.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: found.logged.append(str(error)))
@@ -199,13 +200,13 @@ def test_nor_does_it_in_german(browser: Browser, inputs: ReportInputs, tmp_path:
 
 @pytest.mark.parametrize("said", ['data-ids="moderation-"', 'data-decision="moderation-5"'])
 def test_an_id_that_is_said_once_for_many_is_found_at_each(
-    browser: Browser, file: Path, tmp_path: Path, said: str
+    context_of_files: BrowserContext, file: Path, tmp_path: Path, said: str
 ) -> None:
     once = tmp_path / "once.html"
     text = file.read_text(encoding="utf-8")
     assert '<ul class="plain items">' in text
     once.write_text(text.replace('<ul class="plain items">', f'<ul class="plain items" {said}>'), "utf-8")
-    page = browser.new_page(viewport=DESKTOP)
+    page = context_of_files.new_page()
     page.goto(once.as_uri())
     page.get_by_label("Search principles").fill("moderation-5")
     assert Opened(page).shown() and page.locator("#statement-5").is_visible()

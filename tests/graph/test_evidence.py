@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import dagster as dg
-import mlflow
 import polars as pl
 import pytest
 from small_graph import Workplace, observe, sensor, table
@@ -83,6 +82,8 @@ def test_a_run_that_dagster_started_leaves_a_manifest_to_compare_with(copy: Work
 
 
 def test_mlflow_has_a_view_of_the_curves_that_trainings_log(copy: Workplace) -> None:
+    import mlflow
+
     tracking = build_resources(Home(copy.root, "town"))["tracking"]
     client, experiment = mlflow.MlflowClient(tracking.uri), tracking.open()
     shown = json.loads(client.get_experiment(experiment).tags["mlflow.sharedViewState.curves"])

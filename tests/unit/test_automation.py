@@ -131,7 +131,7 @@ def test_training_waits_for_a_first_wording_and_the_pages_do_not(settled: Town) 
     assert {key.to_user_string() for key in request.asset_selection or ()} >= asked
     for key in settled.light:
         if key in (request.asset_selection or ()):
-            settled.make(key, NO_PRINCIPLES if key.path == ["public", "constitution"] else "1")
+            settled.make(key, version=NO_PRINCIPLES if key.path == ["public", "constitution"] else "1")
     selected = dg.AssetKey("selected_statements")
     settled.make(selected, metadata={REACH_THE_CUT: 7})
     assert settled.told("changed_deliberation") == "everything is up to date"
@@ -152,8 +152,7 @@ def test_deliberation_that_comes_back_is_asked_for_each_time(settled: Town) -> N
         settled.export(people)
         settled.observe()
         keys.append(settled.asked("changed_deliberation").run_key)
-        for key in settled.light:
-            settled.make(key)
+        settled.make(*settled.light)
         assert settled.told("changed_deliberation") == "everything is up to date"
     assert len(set(keys)) == 4
 
