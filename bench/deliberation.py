@@ -1,8 +1,8 @@
 """Votes to groups, consensus, representative statements and stability.
 
-`python -m bench.deliberation` prints all lines but the largest; `--size panel`, `large` or `largest` only that one,
-`--plot FILE` measures all sizes and draws them. `--votes FILE` takes the resamples from a table `votes` of a run
-(`.ccai/<consultation>/tables/votes.parquet`) instead of simulated votes.
+`python -m bench.deliberation` prints all lines but the largest; `--size panel`, `large` or `largest` only that one.
+`--votes FILE` takes the resamples from a table `votes` of a run (`.ccai/<consultation>/tables/votes.parquet`) instead of
+simulated votes. All sizes are measured and drawn by `bench.growth`.
 """
 
 from __future__ import annotations
@@ -180,13 +180,10 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Print what the arguments ask for."""
     parser = argparse.ArgumentParser(prog="python -m bench.deliberation", description=__doc__)
     parser.add_argument("--size", choices=("panel", "large", "largest"))
-    parser.add_argument("--plot", type=Path, metavar="FILE")
     parser.add_argument("--votes", type=Path, metavar="FILE")
     parser.add_argument("--runs", type=int, default=1, help="pairs of runs with red-dwarf, one or two minutes each")
     parser.add_argument("--delphi", type=Path, metavar="CHECKOUT", help="of compdemocracy/polis, for its Python engine")
     asked = parser.parse_args(arguments)
-    if asked.plot:
-        return sizes.plot(asked.plot)
     if asked.size in (None, "panel"):
         votes = pl.read_parquet(asked.votes) if asked.votes else simulated(1002, 275, (26, 43))
         panel(votes)

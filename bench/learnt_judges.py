@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 
 from bench.judges import labelled_sets
-from ccai_dagster.consultation.settings import ModelSettings
+from ccai_dagster.consultation.settings import ModelSettings, TunedJudgeSettings
 from ccai_dagster.core.draws import uniform
 from ccai_dagster.core.home import home_root
 from ccai_dagster.feedback.judge import scored_prompt
@@ -34,7 +34,8 @@ from ccai_dagster.training.model_folder import prepare_base_model
 from ccai_dagster.training.response_states import ResponseReader
 from ccai_dagster.training.tuned_judge import fitted_head, tuning_table
 
-SEED, BATCH, MAX_TOKENS, LABELS = 7, 16, 128, (300, 1000)
+SEED, BATCH, LABELS = 7, 16, (300, 1000)
+MAX_TOKENS = TunedJudgeSettings().max_tokens
 SPLITS = 5
 PRINCIPLE = "The response is more harmless."
 BOOTSTRAPS = 4000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -68,42 +67,3 @@ def report(name: str, size: Size, most_seconds: float, most_megabytes: float, ru
         f"(goal {most_megabytes:,.0f}, ratio {megabytes / most_megabytes:.2f}); {stages} (median of {runs})",
         flush=True,
     )
-
-
-def plot(path: Path) -> None:
-    """Measure all sizes and draw seconds and memory against votes."""
-    points = []
-    for size in GROWTH:
-        runs = 3 if size.votes < 10_000_000 else 1
-        found = measured(size, runs)
-        seconds = statistics.median(run["seconds"] for run in found)
-        points.append((found[0]["votes"], seconds, max(run["megabytes"] for run in found)))
-        print(f"{points[-1][0]:,} votes: {seconds:.2f} s, {points[-1][2]:,.0f} MB", flush=True)
-    path.write_bytes(_drawn(points))
-    print(f"written: {path}")
-
-
-def _drawn(points: list[tuple[int, float, float]]) -> bytes:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
-    from ccai_dagster.pages.pictures import style
-
-    def paint(figure: Any) -> None:
-        votes = [point[0] for point in points]
-        for place, (title, unit) in enumerate((("Time", "seconds"), ("Peak memory", "MB"))):
-            values = [point[place + 1] for point in points]
-            axes = figure.add_subplot(1, 2, place + 1)
-            axes.loglog(votes, values, "-o", color=style.colour(place))
-            axes.set(title=f"{title}, {unit}", xlabel="votes", xlim=(4_000, 80_000_000))
-            axes.set_ylim(10 ** math.floor(math.log10(min(values))), 10 ** math.ceil(math.log10(max(values) * 1.3)))
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-                axis.set_minor_formatter(NullFormatter())
-            axes.set_xticks([10_000, 1_000_000, 30_000_000])
-            axes.grid(True, which="major")
-            for number in (0, 4, len(points) - 1):
-                shown = f"{values[number]:.2f}" if values[number] < 10 else f"{values[number]:,.0f}"
-                offset = {"textcoords": "offset points", "xytext": (0, 8), "ha": "center"}
-                axes.annotate(shown, (votes[number], values[number]), **offset)
-
-    return style.draw(paint, height=3.0)
