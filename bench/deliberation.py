@@ -1,8 +1,8 @@
 """Votes to groups, consensus, representative statements and stability.
 
 `python -m bench.deliberation` prints all lines but the largest; `--size panel`, `large` or `largest` only that one.
-`--votes FILE` takes the resamples from a table `votes` of a run (`.ccai/<consultation>/tables/votes.parquet`) instead of
-simulated votes. All sizes are measured and drawn by `bench.growth`.
+`--votes FILE` takes the resamples from a table `votes` of a run (`.ccai/<consultation>/tables/votes.parquet`) instead
+of simulated votes. All sizes are measured and drawn by `bench.growth`.
 """
 
 from __future__ import annotations

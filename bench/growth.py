@@ -1,6 +1,7 @@
 """How time grows with votes, statements and participants, beside a peer and what a machine can do at most.
 
-`python -m bench.growth FILE` measures and draws the pictures of docs/performance.md, in ten minutes of an idle machine.
+`python -m bench.growth FILE` measures and draws the pictures of docs/performance.md, in two minutes of an idle machine
+and some more at the first call, which draws the votes and installs the peer.
 Each point is a process of its own, from a Parquet file of votes to groups, consensus and representative statements.
 """
 
@@ -88,7 +89,7 @@ def drawn(
     rows: Mapping[str, Sequence[tuple[int, int, float, float, float | None]]], bandwidth: float, operations: float
 ) -> bytes:
     """Return the picture: a panel for each of the three, all axes logarithmic."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     from ccai_dagster.pages.pictures import style
 
@@ -113,7 +114,9 @@ def drawn(
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
                 axis.set_minor_formatter(NullFormatter())
             axes.grid(True, which="major")
-        figure.axes[0].legend(loc="upper left", fontsize=6)
+            axes.xaxis.set_major_locator(LogLocator(numticks=3))
+            axes.yaxis.set_major_locator(LogLocator(numticks=5))
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
 
     return style.draw(paint, height=3.2)
 
