@@ -115,19 +115,17 @@ def against_red_dwarf(size: sizes.Size, runs: int) -> None:
     from sklearn.metrics import adjusted_rand_score
 
     votes = pl.read_parquet(size.path)
-    saved, labels, results = (size.path.with_suffix(end) for end in (".npz", ".labels.npy", ".results.npz"))
-    np.savez(saved, **{name: votes[name].to_numpy() for name in votes.columns})
     folder = sizes.CACHE / "red-dwarf"
     red_dwarf.environment(folder)
     matrix = _laid_out(votes)
     grouping = groups.group_participants(matrix, DEFAULT)
     gac = consensus.gac_scores(matrix, grouping.labels, DEFAULT)["gac"].to_numpy()
-    np.save(labels, grouping.labels)
+    files = sizes.saved(size, votes, grouping.labels)
     own, other = [], []
     for _ in range(runs):
         own.append(seconds(lambda: _whole(votes)))
-        other.append(red_dwarf.timed(folder, saved, labels, results))
-    theirs = np.load(results)
+        other.append(red_dwarf.timed(folder, *files))
+    theirs = np.load(files[-1])
     signs = np.sign((theirs["positions"] * grouping.map.positions).sum(axis=0))
     apart = float(np.abs(theirs["positions"] * signs - grouping.map.positions).max())
     differing = float(np.abs(theirs["consensus"] - gac).max())

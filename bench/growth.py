@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,19 @@ import numpy as np
 import polars as pl
 
 from bench import red_dwarf, sizes
+from bench.pairs import seconds
 from bench.sizes import Size
 
 STATEMENTS = tuple(Size(10_000, statements, 300_000) for statements in (100, 300, 1_000, 3_000, 10_000))
 PARTICIPANTS = tuple(Size(people, 500, 30 * people) for people in (300, 1_000, 3_000, 10_000, 30_000, 100_000))
-LONGEST = 2_500_000_000
-"""Cells of people by statements that the peer is still asked about; it keeps several tables of that size."""
-PEER_VOTES = 1_000_000
+PEER_WORK, PEER_VOTES = 2_500_000_000, 1_000_000
+"""People x statements x statements, and votes, up to which the peer is asked: a few seconds a point."""
 BYTES_A_VOTE = 4 + 4 + 1
 """Two ids and the vote itself."""
 OPERATIONS_A_VOTE = 4
 """A multiplication and an addition for each of two components."""
 NUMBERS = 4_000
-"""Rows and columns of the matrices that are multiplied, and thousands of numbers that are copied."""
+"""Rows, and columns, of the matrix that is copied and multiplied."""
 
 
 def main(path: Path) -> None:
@@ -54,13 +53,10 @@ def measured(size: Size) -> tuple[int, float, float, float | None]:
         for each in zip(*((run["seconds"], run["stages"]["reading"]) for run in found), strict=True)
     )
     peer = None
-    if size.votes <= PEER_VOTES and size.participants * size.statements**2 <= LONGEST:
+    if size.votes <= PEER_VOTES and size.participants * size.statements**2 <= PEER_WORK:
         votes = pl.read_parquet(size.path)
-        saved, labels, results = (size.path.with_suffix(end) for end in (".npz", ".labels.npy", ".results.npz"))
-        columns: dict[str, Any] = {name: votes[name].to_numpy() for name in votes.columns}
-        np.savez(saved, **columns)
-        np.save(labels, np.arange(votes["participant_id"].n_unique()) % 2)
-        peer = red_dwarf.timed(sizes.CACHE / "red-dwarf", saved, labels, results)["seconds"]
+        files = sizes.saved(size, votes, np.arange(votes["participant_id"].n_unique()) % 2)
+        peer = red_dwarf.timed(sizes.CACHE / "red-dwarf", *files)["seconds"]
     told = "" if peer is None else f", {red_dwarf.PACKAGE} {peer:.2f} s"
     print(
         f"{size.participants:,} x {size.statements:,}, {found[0]['votes']:,} votes: {whole:.3f} s, reading "
@@ -74,15 +70,9 @@ def machine() -> tuple[float, float]:
     """Return bytes a second that are copied, and operations a second of matrix products in 64 bits, at best of five."""
     numbers = np.ones((NUMBERS, NUMBERS))
     target = np.empty_like(numbers)
-    copying = min(_seconds(lambda: np.copyto(target, numbers)) for _ in range(5))
-    multiplying = min(_seconds(lambda: np.matmul(numbers, numbers, out=target)) for _ in range(5))
+    copying = min(seconds(lambda: np.copyto(target, numbers)) for _ in range(5))
+    multiplying = min(seconds(lambda: np.matmul(numbers, numbers, out=target)) for _ in range(5))
     return 2 * numbers.nbytes / copying, 2 * NUMBERS**3 / multiplying
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def drawn(
@@ -99,7 +89,7 @@ def drawn(
             axes = shared = figure.add_subplot(1, 3, place + 1, sharey=shared)
             sizes_, votes, whole, reading, peer = zip(*points, strict=True)
             axes.loglog(sizes_, whole, "-o", color=style.colour(0), label="votes to statements")
-            asked = [(size, seconds) for size, seconds in zip(sizes_, peer, strict=True) if seconds is not None]
+            asked = [(size, taken) for size, taken in zip(sizes_, peer, strict=True) if taken is not None]
             axes.loglog(*zip(*asked, strict=True), "--s", color=style.colour(1), label="red-dwarf 0.4")
             axes.loglog(sizes_, reading, "-", color=style.colour(2), label="reading the file once")
             axes.loglog(

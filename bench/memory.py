@@ -138,13 +138,13 @@ def measure(folder: Path, training: str) -> None:
 
 
 def told(measured: float, parts: dict[str, float]) -> str:
-    """What was measured beside what is computed, in GB."""
-    rows = ", ".join(f"{what} {gigabytes:.2f}" for what, gigabytes in parts.items())
-    return f"{measured:.2f} GB, computed {sum(parts.values()):.2f} ({rows})"
+    """What was measured, in GB, beside what is computed, in bytes."""
+    rows = ", ".join(f"{what} {size / GB:.2f}" for what, size in parts.items())
+    return f"{measured:.2f} GB, computed {sum(parts.values()) / GB:.2f} ({rows})"
 
 
 def computed(base: Path, training: str) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the rows of the table in docs/scaling.md for this model and these batches, in GB: models, and the rest."""
+    """Return the rows of the table in docs/scaling.md for this model and these batches, in bytes: models, the rest."""
     number = BYTES[computing_format(saved_dtype(base))]
     layers = LAYERS // 2 if training == "preference_model" else LAYERS
     keys = WIDTH // HEADS * KEY_HEADS
@@ -158,7 +158,7 @@ def computed(base: Path, training: str) -> tuple[dict[str, float], dict[str, flo
         tokens, said = sequences * (prompt + NEW_TOKENS), sequences * NEW_TOKENS
     whole = weight_bytes(base)
     models = {"weights": whole * (0.5 if training == "preference_model" else 1)}
-    others = {
+    others: dict[str, float] = {
         "adapter": 16 * adapter,
         "layer inputs": tokens * WIDTH * number * layers,
         "one layer again": tokens * (8 * WIDTH + 3 * FEED_FORWARD) * number,
@@ -168,7 +168,7 @@ def computed(base: Path, training: str) -> tuple[dict[str, float], dict[str, flo
     if training == "policy":
         models["preference model"] = whole * 0.5
         others["keys and values"] = 2 * keys * layers * number * tokens
-    return tuple({what: size / GB for what, size in part.items()} for part in (models, others))  # type: ignore[return-value]
+    return models, others
 
 
 def revisions(text: str) -> pl.DataFrame:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
+
 from bench.crowd import write_votes
 
 CACHE = Path(".bench")
@@ -45,6 +48,15 @@ GROWTH = (
     Size(400_000, 1_500, 15_000_000),
     LARGEST,
 )
+
+
+def saved(size: Size, votes: pl.DataFrame, groups: np.ndarray) -> tuple[Path, Path, Path]:
+    """Save votes and groups for `red_dwarf.timed`; return their files and that of its results."""
+    saved, labels, results = (size.path.with_suffix(end) for end in (".npz", ".labels.npy", ".results.npz"))
+    columns: dict[str, Any] = {name: votes[name].to_numpy() for name in votes.columns}
+    np.savez(saved, **columns)
+    np.save(labels, groups)
+    return saved, labels, results
 
 
 def measured(size: Size, runs: int) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,20 @@ def spoken(held: TransformersModel, body: Mapping[str, Any]) -> tuple[str, bool,
     return text, finished, float(likelihood), int(tokens)
 
 
-def main(port: int, named: Mapping[str, str]) -> None:
-    models = {name: TransformersModel(Path(folder), "float32", 1) for name, folder in named.items()}
+def answering(models: Mapping[str, TransformersModel]) -> Callable[[dict[str, Any]], tuple[int, Any]]:
+    """Return how a server answers that holds these models."""
 
     def answer(body: dict[str, Any]) -> tuple[int, Any]:
         text, finished, likelihood, tokens = spoken(models[body["model"]], body)
         logs = {"content": [{"token": "?", "logprob": likelihood / max(1, tokens)}] * tokens}
         return 200, chat(text, logs if "logprobs" in body else None, "stop" if finished else "length")
 
+    return answer
+
+
+def main(port: int, named: Mapping[str, str]) -> None:
     server = Server(port)
-    server.answer = answer
+    server.answer = answering({name: TransformersModel(Path(folder), "float32", 1) for name, folder in named.items()})
     starter = os.getppid()
     print("ready", flush=True)
     while os.getppid() == starter:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Literal
 
 import polars as pl
 from pydantic import Field
 
 from ccai_dagster.consultation.folder import BASE, EvaluationSet
-from ccai_dagster.consultation.settings import ControlSettings, EvaluationSettings, ModelSettings, ServedModel
+from ccai_dagster.consultation.settings import ControlSettings, EvaluationSettings, ServedModel
 from ccai_dagster.core.errors import Progress
 from ccai_dagster.decisions.values import FeedbackMethod
 from ccai_dagster.feedback.language_model import LanguageModel
 from ccai_dagster.stages.feedback import NO_SERVER, JudgingStage, LanguageModelStage
-from ccai_dagster.stages.request import ModelFolder, Stage, StageFolder, StageReport, Table
+from ccai_dagster.stages.request import ModelFolder, StageFolder, StageReport, Table
 
 Measure = Literal["adherence", "control_adherence", "contrast_margins", "qualitative_responses", "judged_examples"]
 
 
-class BenchmarksStage(Stage):
+class BenchmarksStage(LanguageModelStage):
     """Run benchmarks on one model.
 
     Attributes:
@@ -28,7 +27,6 @@ class BenchmarksStage(Stage):
     """
 
     stage: Literal["benchmarks"] = "benchmarks"
-    model: ModelSettings
     policy: ModelFolder
     sampled_by: ServedModel | None = NO_SERVER
     benchmarks: dict[str, EvaluationSet]
@@ -37,9 +35,9 @@ class BenchmarksStage(Stage):
 
     def run(self, folder: StageFolder, progress: Progress) -> StageReport:
         """Leave a table of items and a file of samples a benchmark."""
-        from ccai_dagster.evaluation.benchmarks import questions, run_benchmarks
+        from ccai_dagster.evaluation.benchmarks import run_benchmarks
 
-        model, found = self._model(folder, questions(self.benchmarks), progress)
+        model, found = self._model(folder, progress)
         run = run_benchmarks(model, self.benchmarks, self.settings, self.seed, progress)
         folder.samples.mkdir()
         for name, rows in run.samples.items():
@@ -48,23 +46,19 @@ class BenchmarksStage(Stage):
         folder.keep_tables(**run.items)
         return StageReport(provenance=dict(run.provenance) | found)
 
-    def _model(
-        self, folder: StageFolder, prompts: Sequence[str], progress: Progress
-    ) -> tuple[LanguageModel, dict[str, str]]:
+    def _model(self, folder: StageFolder, progress: Progress) -> tuple[LanguageModel, dict[str, str]]:
         """Return who answers, and of a server how it was proven to hold the model."""
-        from ccai_dagster.stages.server_model import KeptAnswers, KeptLines
-
+        batch_size = self.settings.batch_size
         if self.sampled_by is not None:
-            from ccai_dagster.stages.sampling import sampling_server
+            from ccai_dagster.evaluation.benchmarks import questions
 
-            return sampling_server(
-                self.sampled_by, self.policy, self.model, prompts, KeptLines(folder.answers), progress
-            )
+            asked = questions(self.benchmarks)
+            return self.writer(folder, self.policy, batch_size, self.sampled_by, asked, progress)
+        from ccai_dagster.stages.server_model import KeptAnswers
         from ccai_dagster.stages.transformers_model import TransformersModel
 
         # Prompts of benchmarks may be as long as the model can read.
-        model = TransformersModel(self.policy, self.model.dtype, self.settings.batch_size)
-        return KeptAnswers(model, folder.answers), {}
+        return KeptAnswers(TransformersModel(self.policy, self.model.dtype, batch_size), folder.answers), {}
 
 
 class ResponsesStage(JudgingStage):

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import yaml
 from local_server import SETTINGS, Server, chat
-from served_models import spoken
+from served_models import answering, spoken
 from small_portal import small_comparisons
 from typer.testing import CliRunner
 
@@ -252,14 +252,7 @@ def test_each_model_that_is_compared_is_proven_on_its_own_server(
 def test_benchmarks_are_answered_by_the_server_that_holds_the_model_as_in_this_process(
     server: Server, tiny_model: Path, tmp_path: Path
 ) -> None:
-    held = TransformersModel(tiny_model, "float32", 1)
-
-    def answer(body: dict[str, Any]) -> tuple[int, Any]:
-        text, finished, likelihood, tokens = spoken(held, body)
-        logs = {"content": [{"token": "?", "logprob": likelihood / max(1, tokens)}] * tokens}
-        return 200, chat(text, logs if "logprobs" in body else None, "stop" if finished else "length")
-
-    server.answer = answer
+    server.answer = answering({"held": TransformersModel(tiny_model, "float32", 1)})
     path = tmp_path / "sums.jsonl"
     rows = [{"id": str(at), "question": text, "answer": "1", "category": "c"} for at, text in enumerate(WORDS)]
     path.write_text("\n".join(map(json.dumps, rows)))
