@@ -12,7 +12,6 @@ import argparse
 import csv
 import io
 import os
-import resource
 import shutil
 import signal
 import sqlite3
@@ -21,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +30,7 @@ import psutil
 import yaml
 
 from bench import definitions
+from bench.pairs import cpu_seconds
 from ccai_dagster.audit.manifest import read_manifest
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.contracts import MODEL_STAGES
@@ -283,14 +283,6 @@ def looks(base: Path) -> None:
         "CPU a look",
         flush=True,
     )
-
-
-def cpu_seconds(action: Callable[[], object]) -> float:
-    """Return the CPU seconds of the children that one call starts and waits for."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    action()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main(arguments: Sequence[str] = ()) -> None:

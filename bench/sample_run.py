@@ -16,8 +16,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.new_votes import BEFORE, HERE, cpu_seconds, unpack
-from bench.pairs import seconds
+from bench.new_votes import BEFORE, HERE, unpack
+from bench.pairs import cpu_seconds, seconds
 from ccai_dagster.core.home import home_root
 
 

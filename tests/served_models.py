@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,13 +17,17 @@ from local_server import Server, chat
 
 from ccai_dagster.stages.transformers_model import TransformersModel
 
+ONE_AT_A_TIME = threading.Lock()
+"""Requests come in threads, which share torch's random numbers."""
+
 
 def spoken(held: TransformersModel, body: Mapping[str, Any]) -> tuple[str, bool, float, int]:
     """What a model answers to a request, whether it ends there, its log-likelihood and its tokens."""
     conversation = [(turn["role"], turn["content"]) for turn in body["messages"]]
     limits = {"new_tokens": body["max_tokens"], "seed": body["seed"], "strip": False}
-    ((text, finished),) = held.generate([conversation], temperature=body["temperature"], **limits)
-    ((likelihood, tokens),) = held.log_likelihoods([conversation], [text])
+    with ONE_AT_A_TIME:
+        ((text, finished),) = held.generate([conversation], temperature=body["temperature"], **limits)
+        ((likelihood, tokens),) = held.log_likelihoods([conversation], [text])
     return text, finished, float(likelihood), int(tokens)
 
 

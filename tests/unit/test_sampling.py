@@ -75,7 +75,7 @@ def serve(server: Server, model: Path, shift: float = 0.0, ends: bool = False) -
         if "logprobs" not in body:
             return 200, chat(f" {body['messages'][-1]['content']} {body['seed'] % 97}", None, "length")
         text, _, likelihood, tokens = spoken(held, body)
-        logs = [{"token": "?", "logprob": likelihood / tokens + shift}] * tokens
+        logs = [{"token": "?", "logprob": likelihood / max(1, tokens) + shift}] * tokens
         return 200, chat(text, {"content": [*logs, *([{"token": "", "logprob": -9.0}] if ends else [])]})
 
     server.answer = answer
