@@ -33,7 +33,7 @@ from ccai_dagster.core.home import home_root
 from ccai_dagster.feedback.language_model import computing_format
 from ccai_dagster.training import policy, preference_model, supervised, trainer
 from ccai_dagster.training.model_folder import load_tokenizer, prepare_base_model, save_model, saved_dtype
-from ccai_dagster.training.policy import sequences_a_pass, train_policy
+from ccai_dagster.training.policy import train_policy
 from ccai_dagster.training.preference_model import train_preference_model
 from ccai_dagster.training.room import BYTES, GB, weight_bytes
 from ccai_dagster.training.supervised import train_supervised_policy
@@ -150,12 +150,11 @@ def computed(base: Path, training: str) -> tuple[dict[str, float], dict[str, flo
     keys = WIDTH // HEADS * KEY_HEADS
     vocabulary = len(load_tokenizer(base))
     adapter = RANK * layers * (2 * (WIDTH + WIDTH) + 2 * (WIDTH + keys) + 3 * (WIDTH + FEED_FORWARD))
-    tokens = BATCH * TOKENS * (2 if training == "preference_model" else 1)
-    said = tokens
+    longest, said = TOKENS, TOKENS
     if training == "policy":
-        sequences = sequences_a_pass(BATCH, NEW_TOKENS, vocabulary)
-        prompt = len(load_tokenizer(base)(WORDS).input_ids) + 12
-        tokens, said = sequences * (prompt + NEW_TOKENS), sequences * NEW_TOKENS
+        longest, said = len(load_tokenizer(base)(WORDS).input_ids) + 12 + NEW_TOKENS, NEW_TOKENS
+    sequences, _ = trainer.per_device(BATCH, longest, 0 if training == "preference_model" else said * vocabulary)
+    tokens = sequences * longest * (2 if training == "preference_model" else 1)
     whole = weight_bytes(base)
     models = {"weights": whole * (0.5 if training == "preference_model" else 1)}
     others: dict[str, float] = {
@@ -164,7 +163,7 @@ def computed(base: Path, training: str) -> tuple[dict[str, float], dict[str, flo
         "one layer again": tokens * (8 * WIDTH + 3 * FEED_FORWARD) * number,
     }
     if training != "preference_model":
-        others["logits"] = said * vocabulary * 4 * 2
+        others["logits"] = sequences * said * vocabulary * 4 * 2
     if training == "policy":
         models["preference model"] = whole * 0.5
         others["keys and values"] = 2 * keys * layers * number * tokens

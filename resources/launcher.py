@@ -98,9 +98,7 @@ class Launcher(dg.ConfigurableResource["Launcher"]):
         return WARM[self.threads].attend(request, stage.libraries, environment)
 
     def _environment(self) -> dict[str, str]:
-        # Without a passive wait policy a neighbour on the same cores makes kernels up to 40 times slower.
         return {
-            "OMP_WAIT_POLICY": "PASSIVE",
             "OMP_NUM_THREADS": str(self.threads),
             "TOKENIZERS_PARALLELISM": "false",
             "TQDM_DISABLE": "1",

@@ -22,6 +22,7 @@ from ccai_dagster.training.comparisons import (
     tokenised,
     training_order,
 )
+from ccai_dagster.training.labelled_tokens import project_labelled_only
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
 from ccai_dagster.training.room import check_room_to_train
 from ccai_dagster.training.trainer import (
@@ -100,14 +101,15 @@ def train_policy_directly(
     ]
     order = training_order(training, settings.steps, pairs_a_step(settings), seed)
     seed_everything(seed)
+    model, longest = load_model(supervised, trained=True), 2 * max_tokens
     trainer = _trainer_class(tokenizer.pad_token_id)(
-        model=load_model(supervised, trained=True),
+        model=model,
         args=DPOConfig(
             **training_arguments(
                 work,
                 steps=settings.steps,
                 learning_rate=settings.learning_rate,
-                batch=per_device(pairs_a_step(settings), 2 * max_tokens),
+                batch=per_device(pairs_a_step(settings), longest, longest * model.config.get_text_config().vocab_size),
                 dtype=saved_dtype(supervised),
                 seed=seed,
             ),
@@ -118,6 +120,7 @@ def train_policy_directly(
         processing_class=tokenizer,
         peft_config=adapter(settings.lora_rank),
     )
+    project_labelled_only(trainer.model)
     history = train(trainer, work, "policy training steps", progress)
     save_trained(trainer, supervised, seed, output)
     metrics = {

@@ -33,6 +33,7 @@ from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.feedback.language_model import LanguageModel, rendered, texts_of, without_control_tokens
 from ccai_dagster.feedback.prompts import chosen_prompts
 from ccai_dagster.training.exchange_scores import ExchangeScorer
+from ccai_dagster.training.labelled_tokens import project_labelled_only
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
 from ccai_dagster.training.room import check_room_to_train
 from ccai_dagster.training.trainer import (
@@ -49,8 +50,6 @@ from ccai_dagster.training.trainer import (
     training_arguments,
 )
 
-LOGIT_CELLS = 2**26
-"""Most cells (sequences times tokens times vocabulary) of logits that one pass may hold: 256 MB in 32 bits."""
 FIGURES = {
     "reward": "reward",
     "kl": "kl",
@@ -128,7 +127,6 @@ def train_policy(
         ConsultationError: No prompts, one that does not fit into the model's context, a figure that is no
             number, or a policy that left its bounds (`trainer.check_policy`).
     """
-    import torch
     from datasets import Dataset
     from trl import RLOOConfig
 
@@ -156,9 +154,6 @@ def train_policy(
             "with the purpose `policy`, or answer no `helpfulness_prompts`."
         )
     batch = settings.prompts_per_step * settings.samples_per_prompt
-    room = longest + settings.new_tokens
-    if not torch.cuda.is_available():  # there the fused kernel never holds the logits
-        room = max(room, TOKENS_PER_PASS // sequences_a_pass(batch, settings.new_tokens, sizes.vocab_size))
     samples = work / "samples.jsonl"
     seed_everything(seed)
     scorer = ExchangeScorer(preference_model, max(1, TOKENS_PER_PASS // (longest + settings.new_tokens)))
@@ -175,7 +170,7 @@ def train_policy(
                 work,
                 steps=settings.steps,
                 learning_rate=settings.learning_rate,
-                batch=per_device(batch, room),
+                batch=per_device(batch, longest + settings.new_tokens, settings.new_tokens * sizes.vocab_size),
                 dtype=saved_dtype(supervised),
                 seed=seed,
             ),
@@ -192,6 +187,7 @@ def train_policy(
         peft_config=adapter(settings.lora_rank),
     )
     trainer.samples = samples
+    project_labelled_only(trainer.model, settings.temperature)
     history = train(trainer, work, "policy training steps", progress, settings)
     save_trained(trainer, supervised, seed, output)
     metrics = {"prompts": float(len(set(ordered))), **first_and_last(history, FIGURES)}
@@ -304,93 +300,13 @@ def paired_interval(differences: Sequence[float] | np.ndarray) -> tuple[float, f
     return float(values.mean()) - half, float(values.mean()) + half
 
 
-def sequences_a_pass(sequences: int, new_tokens: int, vocabulary: int) -> int:
-    """Return how many of the sequences may be scored at once, at least 1.
-
-    Args:
-        sequences: How many there are.
-        new_tokens: Of the longest response.
-        vocabulary: How many tokens it has.
-    """
-    return max(1, min(sequences, LOGIT_CELLS // (new_tokens * vocabulary)))
-
-
-def completion_scores(
-    model: Any,
-    input_ids: Any,
-    attention_mask: Any,
-    completion_tokens: int,
-    temperature: float,
-    *,
-    experts_balance: bool = False,
-) -> tuple[Any, Any, Any]:
-    """Score the last tokens of padded sequences, projecting only them onto the vocabulary.
-
-    The trainers' own way projects every position where there is no Triton, prompts and padding included; for a
-    small model with a large vocabulary that is most of the work.
-
-    Args:
-        model: A causal language model whose forward takes `logits_to_keep`.
-        input_ids: Shape (sequences, tokens).
-        attention_mask: 1 where there is a token, the same shape.
-        completion_tokens: How many of the last positions are scored.
-        temperature: The logits are divided by it.
-        experts_balance: Whether the model is a mixture of experts, which are to be used alike.
-
-    Returns:
-        Log-probability of each of the last tokens (nats, with gradient) and entropy of the distribution it was
-        drawn from (nats, without), both of shape (sequences, completion_tokens). Padding is scored as well; the
-        caller masks it. Third the loss of a mixture whose experts are used unlike, None where it isn't asked for.
-    """
-    import torch
-
-    output = model(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        use_cache=False,
-        logits_to_keep=completion_tokens + 1,
-        **({"output_router_logits": True} if experts_balance else {}),
-    )
-    logits = output.logits[:, :-1]
-    likely = (logits.float() / temperature).log_softmax(-1)
-    chosen = likely.gather(-1, input_ids[:, -completion_tokens:, None]).squeeze(-1)
-    with torch.no_grad():
-        entropy = torch.stack([-(row.exp() * row).sum(-1) for row in likely.detach()])
-    return chosen, entropy, output.aux_loss if experts_balance else None
-
-
 def _trainer_class() -> Any:
     from trl import RLOOTrainer
 
     class PolicyTrainer(RLOOTrainer):  # type: ignore[misc]  # the library has no types
-        """Scores response tokens only, keeps control tokens out of what is rewarded, and keeps samples."""
+        """Keeps control tokens out of what is rewarded, and keeps samples."""
 
         samples: Path
-
-        def _get_per_token_logps_and_entropies(
-            self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
-        ) -> tuple[Any, Any, Any]:
-            if input_ids.device.type == "cuda":  # the fused kernel does it there
-                fused: tuple[Any, Any, Any] = super()._get_per_token_logps_and_entropies(
-                    model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
-                )
-                return fused
-            import torch
-
-            size, balance = self.args.per_device_train_batch_size, bool(kwargs.get("compute_aux_loss"))
-            parts = [
-                completion_scores(
-                    model,
-                    input_ids[start : start + size],
-                    attention_mask[start : start + size],
-                    logits_to_keep,
-                    self.temperature,
-                    experts_balance=balance,
-                )
-                for start in range(0, len(input_ids), size)
-            ]
-            chosen, entropy, unlike = zip(*parts, strict=True)
-            return torch.cat(chosen), torch.cat(entropy), torch.stack(unlike).mean() if balance else None
 
         def _calculate_rewards(
             self, inputs: Any, prompts: list[Any], completions: list[Any], completion_ids_list: Any

@@ -11,6 +11,7 @@ from ccai_dagster.core.digest import folder_digest, table_digest
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.feedback.prompts import chosen_comparisons
 from ccai_dagster.training.comparisons import cut_share, exchange, learnt
+from ccai_dagster.training.labelled_tokens import project_labelled_only
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, saved_dtype
 from ccai_dagster.training.room import check_room_to_train
 from ccai_dagster.training.trainer import (
@@ -130,14 +131,16 @@ def train_supervised_policy(
         for item in exchanges
     ]
     seed_everything(seed)
+    model = load_model(base, trained=True)
+    vocabulary = model.config.get_text_config().vocab_size
     trainer = SFTTrainer(
-        model=load_model(base, trained=True),
+        model=model,
         args=SFTConfig(
             **training_arguments(
                 work,
                 steps=settings.steps,
                 learning_rate=settings.learning_rate,
-                batch=per_device(settings.batch_size, settings.max_tokens),
+                batch=per_device(settings.batch_size, settings.max_tokens, settings.max_tokens * vocabulary),
                 dtype=saved_dtype(base),
                 seed=seed,
             ),
@@ -147,6 +150,7 @@ def train_supervised_policy(
         processing_class=tokenizer,
         peft_config=adapter(settings.lora_rank),
     )
+    project_labelled_only(trainer.model)
     history = train(trainer, work, "supervised training steps", progress)
     save_trained(trainer, base, seed, output)
     metrics = {

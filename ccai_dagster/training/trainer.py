@@ -26,6 +26,7 @@ from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.errors import ConsultationError, Progress
 from ccai_dagster.feedback.language_model import computing_format
 from ccai_dagster.training import checkpoints
+from ccai_dagster.training.labelled_tokens import LOGIT_CELLS
 from ccai_dagster.training.model_folder import load_model, load_tokenizer, merged, save_model, saved_dtype
 
 TOKENS_PER_PASS = 16_384
@@ -61,12 +62,13 @@ class TrainingOutcome:
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
 
-def per_device(batch_size: int, max_tokens: int) -> tuple[int, int]:
+def per_device(batch_size: int, max_tokens: int, logits: int = 0) -> tuple[int, int]:
     """Split a batch over the processes that train together and over accumulated passes.
 
     Args:
         batch_size: Sequences or comparisons a step, over all processes.
         max_tokens: Of the longest of them.
+        logits: Most numbers that its labelled tokens have as logits, which a GPU's kernels never hold at once.
 
     Returns:
         Items a pass and passes a step, of one process.
@@ -74,6 +76,8 @@ def per_device(batch_size: int, max_tokens: int) -> tuple[int, int]:
     Raises:
         ConsultationError: The batch cannot be divided by the number of processes.
     """
+    import torch
+
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if batch_size % processes:
         raise ConsultationError(
@@ -81,10 +85,11 @@ def per_device(batch_size: int, max_tokens: int) -> tuple[int, int]:
             "in consultation.yaml to a multiple."
         )
     own = batch_size // processes
-    passes = next(
-        n for n in range(1, own + 1) if own % n == 0 and (own // n * max_tokens <= TOKENS_PER_PASS or n == own)
-    )
-    return own // passes, passes
+    largest = min(TOKENS_PER_PASS // max_tokens, own)
+    if logits and not torch.cuda.is_available():
+        largest = min(LOGIT_CELLS // logits, largest)
+    size = next(size for size in range(max(1, largest), 0, -1) if own % size == 0)
+    return size, own // size
 
 
 def training_arguments(

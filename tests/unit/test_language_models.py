@@ -9,7 +9,7 @@ import pytest
 
 from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.feedback.language_model import Group, Response, own_system_turn
+from ccai_dagster.feedback.language_model import Group, Response, computing_format, own_system_turn
 from ccai_dagster.stages import transformers_model
 from ccai_dagster.stages.transformers_model import TransformersModel
 
@@ -97,6 +97,27 @@ def test_a_turn_that_is_begun_goes_on_and_plain_text_stands_outside_a_chat(
     with pytest.raises(ConsultationError, match="no single token for each of 'A', 'A'"):
         model.prompt_text(ASK, choices=["A", "A"])
     assert TransformersModel(tiny_model, "float32", 2).prompt_text([("user", "a " * 400)], 1)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("can", "expected"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True, "cpu_name": "Intel"}, "bfloat16"),
+        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "AMD EPYC 9R14"}, "bfloat16"),
+        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "Intel"}, "float32"),
+        ({"amx_bf16": False, "avx512_bf16": False, "cpu_name": "AMD EPYC 7R13"}, "float32"),
+        ({"architecture": "aarch64"}, "float32"),
+    ],
+)
+def test_weights_are_computed_with_in_bfloat16_where_the_processor_is_quick_in_it(
+    can: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert (computing_format("bfloat16"), computing_format("float32")) == (expected, "float32")
 
 
 @pytest.mark.torch

@@ -12,16 +12,7 @@ from ccai_dagster.contracts import PROMPTS as PROMPTS_CONTRACT
 from ccai_dagster.core.digest import file_digest, folder_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.feedback.language_model import Response
-from ccai_dagster.training.model_folder import load_model, load_tokenizer
-from ccai_dagster.training.policy import (
-    completion_scores,
-    paired_interval,
-    read_samples,
-    reward_gain,
-    sequences_a_pass,
-    train_policy,
-    training_prompts,
-)
+from ccai_dagster.training.policy import paired_interval, read_samples, reward_gain, train_policy, training_prompts
 
 SETTINGS = PolicySettings(
     steps=3, prompts_per_step=2, samples_per_prompt=2, new_tokens=6, learning_rate=1e-2, lora_rank=4
@@ -121,32 +112,6 @@ def test_one_prompt_is_enough_and_a_policy_that_runs_away_is_stopped(
     with pytest.raises(ConsultationError, match=r"Policy training stopped at step [2-6]: KL .*policy.kl_limit"):
         train_policy(tiny_model, preference_model, ["Why?"], wild, 9, tmp_path / "work", tmp_path / "model")
     assert not (tmp_path / "model").exists()
-
-
-@pytest.mark.torch
-def test_response_tokens_are_scored_as_by_the_whole_model(tiny_model: Path) -> None:
-    import torch
-
-    model, tokenizer = load_model(tiny_model).eval(), load_tokenizer(tiny_model)
-    tokens = tokenizer(
-        ["Why? Because.", "Who is fair? Everybody is."], padding=True, padding_side="left", return_tensors="pt"
-    )
-    seen: list[int] = []
-    model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))
-    chosen, entropy, unlike = completion_scores(model, tokens.input_ids, tokens.attention_mask, 3, temperature=0.5)
-    assert seen == [4]
-    logits = model(**tokens).logits.float() / 0.5
-    likely = logits.log_softmax(-1)[:, -4:-1]
-    expected = likely.gather(-1, tokens.input_ids[:, -3:, None]).squeeze(-1)
-    assert torch.allclose(chosen, expected, atol=1e-5)
-    assert torch.allclose(entropy, torch.distributions.Categorical(logits=logits[:, -4:-1]).entropy(), atol=1e-5)
-    assert chosen.requires_grad and not entropy.requires_grad and unlike is None
-
-
-def test_passes_are_as_large_as_the_logits_allow() -> None:
-    assert sequences_a_pass(16, 24, 49_152) == 16
-    assert sequences_a_pass(128, 256, 49_152) == 5
-    assert sequences_a_pass(4, 10**6, 49_152) == 1
 
 
 class Speaker:

@@ -147,6 +147,10 @@ def test_a_batch_is_split_over_processes_and_passes(monkeypatch: pytest.MonkeyPa
     assert trainer.per_device(8, 192) == (8, 1)
     assert trainer.per_device(64, 1024) == (16, 4)
     assert trainer.per_device(3, 50_000) == (1, 3)
+    # 49,152 tokens are told apart: of logits a processor holds so many.
+    assert trainer.per_device(16, 24, 24 * 49_152) == (16, 1)
+    assert trainer.per_device(128, 256, 256 * 49_152) == (8, 16)
+    assert trainer.per_device(4, 10, 10**9) == (1, 4)
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert trainer.per_device(64, 1024) == (16, 1)
     with pytest.raises(ConsultationError, match="batch of 6 cannot be divided among 4"):
