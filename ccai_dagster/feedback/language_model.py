@@ -79,7 +79,7 @@ class LanguageModel(Protocol):
             conversations: What is answered or continued.
             new_tokens: Longest response, in tokens.
             temperature: Of the sampling; 0 decodes greedily.
-            seed: Same seed, model, batch and machine give the same responses.
+            seed: Same seed, model, conversations and machine give the same responses.
             stops: Texts that end a response, beside the end of the turn; they are not part of it.
             strip: Whether to leave out surrounding white space.
             progress: Counts responses that are finished.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.text import REPLACEMENT
 from ccai_dagster.feedback.language_model import Group, Response, computing_format, own_system_turn
 from ccai_dagster.stages import transformers_model
 from ccai_dagster.stages.transformers_model import TransformersModel
@@ -23,7 +25,7 @@ def model(tiny_model: Path) -> TransformersModel:
 
 
 @pytest.mark.torch
-def test_samples_follow_the_seed_and_not_the_order(model: TransformersModel) -> None:
+def test_samples_follow_the_seed_and_their_conversation_alone(model: TransformersModel) -> None:
     asked = [ASK, SHORT, [("user", "Why?")]]
 
     def sample(conversations: list[Any], seed: int) -> list[Response]:
@@ -33,6 +35,29 @@ def test_samples_follow_the_seed_and_not_the_order(model: TransformersModel) -> 
     assert first == sample(asked, 3)
     assert first[::-1] == sample(asked[::-1], 3)
     assert first != sample(asked, 4)
+    assert first[:1] == sample(asked[:1], 3)
+    # Of equal conversations each is answered for itself.
+    again = sample([*asked, asked[0]], 3)
+    assert again[:3] == first and again[3] != first[0]
+
+
+@pytest.mark.torch
+def test_tokens_are_drawn_as_often_as_they_are_likely(tiny_model: Path) -> None:
+    import torch
+
+    model, draws = TransformersModel(tiny_model, "float32", batch_size=500), 3000
+    said = model.generate([SHORT] * draws, new_tokens=1, temperature=0.7, seed=1, strip=False)
+    _, tokens = model._prompt(SHORT)
+    with torch.inference_mode():
+        likely = (model._model(torch.tensor([tokens])).logits[0, -1] / 0.7).softmax(-1)
+    texts = model._tokenizer.batch_decode([[token] for token in range(len(likely))], skip_special_tokens=True)
+    expected: Counter[str] = Counter()
+    for text, share in zip(texts, likely.tolist(), strict=True):
+        expected[text.rstrip(REPLACEMENT)] += share
+    found = Counter(each.text for each in said)
+    assert len(found) > 50
+    for text, share in expected.items():
+        assert abs(found[text] - draws * share) <= 5 * (draws * share * (1 - share)) ** 0.5 + 1, text
 
 
 @pytest.mark.torch
