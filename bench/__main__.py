@@ -10,6 +10,7 @@ from bench import (
     graph,
     importing,
     new_votes,
+    sampling,
     scores,
     sensitivity,
     training,
@@ -27,6 +28,7 @@ BENCHMARKS = (
     auditing,
     sensitivity,
     scores,
+    sampling,
     training,
 )
 
