@@ -28,6 +28,8 @@ ADDRESS = "CCAI_WEBHOOK_URL"
 ATTEMPTS = 8
 PAUSE = 30.0
 """Seconds before the second attempt; the last is about an hour after the first."""
+LONGEST_PAUSE = PAUSE * 2 ** (ATTEMPTS - 1)
+"""No pause is longer."""
 TIMEOUT = 10.0
 INTERRUPTED = "interrupted"
 PATIENCE = 4
@@ -91,7 +93,7 @@ def send_news(path: Path, title: str, state: str, standing: Callable[[], Sequenc
         return "something changed; not told before it is the same at two looks"
     if state == sent.told:
         return _not_delivered(sent) or "nothing is new"
-    if time.time() < sent.next_attempt:
+    if 0 < sent.next_attempt - time.time() <= LONGEST_PAUSE:  # further away it is of a clock that was set back since
         return _not_delivered(sent)
     found = standing()
     news = [each for each in found if not each.causes <= set(sent.causes)]

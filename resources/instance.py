@@ -6,7 +6,6 @@ instance it is (`record`).
 Instances: https://docs.dagster.io/deployment/oss/dagster-yaml
 """
 
-import errno
 import logging
 import os
 import shutil
@@ -25,6 +24,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy.exc import DBAPIError
 
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.files import DISK_FULL, NOT_WRITABLE, disk_errors
 from ccai_dagster.core.home import make_private
 from ccai_dagster.core.postgres import schema_of as postgres_schema
 from resources.record_files import RUNS, VERSIONS, keeps_files
@@ -38,16 +38,8 @@ DATABASES = {
 """Dagster's databases in its folder, and what follows when one begins anew."""
 LOST = {**DATABASES, "mlflow.db": "MLflow no longer lists earlier trainings and evaluations"}
 WAIT_SECONDS = 300
-_FULL = "the disk is full. Make room and run again; what was made before stands."
-_CLOSED = "cannot be written. Get the right to write there, or set CCAI_HOME to another folder."
-_FILE = "a file, where a folder is needed. Move it away, or set CCAI_HOME to another folder."
-_FOLDER = "a folder, where a file is needed. Move it away and run again."
-_SENTENCES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _CLOSED),
-    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), _FILE),
-    errno.EISDIR: _FOLDER,
-}
+_PRIMARY = 0xFF
+"""Bits of SQLite's error codes that name the kind; https://www.sqlite.org/rescode.html."""
 
 
 @contextmanager
@@ -216,14 +208,8 @@ def storage_errors(place: Path) -> Iterator[None]:
         ConsultationError: The disk is full, nothing can be written there, something is in the way, or a database is
             damaged.
     """
-    try:
-        with database_errors(place):
-            yield
-    except OSError as error:
-        if error.errno not in _SENTENCES:
-            raise
-        found = error.filename2 or error.filename or place
-        raise ConsultationError(f"{found}: {_SENTENCES[error.errno]}") from error
+    with disk_errors(place), database_errors(place):
+        yield
 
 
 @contextmanager
@@ -244,9 +230,9 @@ def database_errors(place: Path) -> Iterator[None]:
 
 def _database_error(place: Path, message: str) -> str:
     if "is full" in message or "disk I/O" in message:
-        return f"{place}: {_FULL}"
+        return f"{place}: {DISK_FULL}"
     if "readonly" in message or "unable to open" in message:
-        return f"{place}: {_CLOSED}"
+        return f"{place}: {NOT_WRITABLE}"
     if "locked" in message:
         return f"{place}: another process keeps a database locked. Wait for it or end it, and run again."
     for damaged in damaged_databases(place):
@@ -256,8 +242,8 @@ def _database_error(place: Path, message: str) -> str:
 
 def _damaged(database: Path, message: str) -> str:
     return (
-        f"{database}: this database is damaged ({message}). Restore it from a copy, or move it away together with the "
-        f"files {database.name}-* beside it, and run again: a new one begins, and {what_is_lost(database)}."
+        f"{database}: this database is damaged ({message}). Move it away together with the files {database.name}-* "
+        f"beside it; put a copy in its place, or run again: a new one begins, and {what_is_lost(database)}."
     )
 
 
@@ -281,9 +267,20 @@ def damaged_databases(place: Path) -> Iterator[Path]:
     """Yield the databases that SQLite finds damaged: this one, or any below a folder."""
     for path in sorted(place.rglob("*.db")) if place.is_dir() else [place]:
         try:
-            with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            with opened_database(path) as database:
                 sound = database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-        except sqlite3.DatabaseError:
-            sound = False
+        except sqlite3.DatabaseError as error:  # others are of a disk or of who else is at work
+            sound = error.sqlite_errorcode & _PRIMARY not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
         if not sound:
             yield path
+
+
+@contextmanager
+def opened_database(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a database that exists, as those who write there do.
+
+    A process that was killed leaves a journal of what it had not finished; SQLite takes that back when the database is
+    next opened to be written, and refuses to read it until then.
+    """
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
+        yield database

@@ -231,7 +231,8 @@ def _may_yet_start(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
     """Whether a run without an owner may be about to start; of Kubernetes' pods only Dagster's monitoring can tell."""
     if type(instance.run_launcher).__name__ == "K8sRunLauncher":
         return True
-    return time.time() - record.update_timestamp.timestamp() < SECONDS_WITHOUT_OWNER
+    # A time to come is of a clock that was set back since.
+    return abs(time.time() - record.update_timestamp.timestamp()) < SECONDS_WITHOUT_OWNER
 
 
 def _pools(instance: dg.DagsterInstance) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import lock_beside
-from resources.instance import check_database, database_errors, opened_alone
+from resources.instance import check_database, database_errors, opened_alone, opened_database
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -147,7 +147,7 @@ def remove_half_made(database: Path) -> None:
     if not database.is_file():
         return
     try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as opened:
+        with opened_database(database) as opened:
             tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if tables and "experiments" not in tables:
                 return  # of something else

@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from ccai_dagster.consultation.folder import SAMPLE, chosen_consultation, named_elsewhere
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.files import disk_errors
 from ccai_dagster.core.text import printable_lines
 
 ROLE = "Your role, as it goes on record: moderator, editor, steering group ... Never a name."
@@ -72,7 +73,8 @@ class FolderEitherWay(TyperCommand):
 def mendable_errors() -> Iterator[None]:
     """End a command with a sentence and the status 1 where a person can mend something."""
     try:
-        yield
+        with disk_errors():
+            yield
     except ConsultationError as error:
         typer.secho(printable_lines(str(error), LONGEST), fg=typer.colors.RED, err=True)
         raise typer.Exit(1) from error

@@ -6,6 +6,7 @@ What a file means is known to the module that writes it: ledgers, prompts, ratin
 from __future__ import annotations
 
 import csv
+import errno
 import glob
 import io
 import os
@@ -30,6 +31,37 @@ SCHEMA_ENTRY = "ccai_schema_version"
 SECONDS_BETWEEN_TRIES = 1.0
 UNFINISHED = ".unfinished"
 """End of the name of what is being written; what a killed process left is removed by the next that writes there."""
+
+DISK_FULL = "the disk is full. Make room and run again; what was made before stands."
+NOT_WRITABLE = "cannot be written. Get the right to write there, or name another folder; results are kept in CCAI_HOME."
+_FILE = "a file, where a folder is needed. Move it away, or name another folder; results are kept in CCAI_HOME."
+_FOLDER = "a folder, where a file is needed. Move it away and run again."
+_SENTENCES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), DISK_FULL),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), NOT_WRITABLE),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), _FILE),
+    errno.EISDIR: _FOLDER,
+}
+"""What a person is told by the number of an error, after the name of the file."""
+
+
+@contextmanager
+def disk_errors(place: Path | None = None) -> Iterator[None]:
+    """Tell in a sentence what the disk does not do.
+
+    Args:
+        place: Where, if the error does not tell.
+
+    Raises:
+        ConsultationError: The disk is full, nothing can be written there, or something is in the way.
+    """
+    try:
+        yield
+    except OSError as error:
+        found = error.filename2 or error.filename or place
+        if error.errno not in _SENTENCES or found is None:
+            raise
+        raise ConsultationError(f"{found}: {_SENTENCES[error.errno]}") from error
 
 
 @contextmanager

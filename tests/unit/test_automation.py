@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -190,6 +192,11 @@ def test_an_address_is_asked_at_first_and_when_it_is_late(town: Town, monkeypatc
     assert "polis_export" in town.told("changed_deliberation")
     town.observe()
     assert "as they were last observed" in town.told("new_inputs")
+    now = time.time()
+    for days, late in ((0, False), (2, True), (-2, True)):  # of a clock that was set back
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", partial(float, now + days * 86_400))
+            assert automation.is_late(consultation, town.instance) is late
     monkeypatch.setattr(automation, "LATE", -1)
     assert town.asked("new_inputs").tags[run_tags.BECAUSE] == "the address was not asked for a day"
     for _ in range(3):

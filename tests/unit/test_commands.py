@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,15 @@ def test_an_error_ends_a_command_with_a_sentence_that_acts_on_no_terminal(capsys
     with pytest.raises(typer.Exit), mendable_errors():
         raise ConsultationError("x" * (LONGEST + 5))
     assert capsys.readouterr().err == "x" * LONGEST + "… [5 more characters]\n"
+
+
+def test_what_a_disk_does_not_do_ends_a_command_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), mendable_errors():
+        raise OSError(errno.ENOSPC, "No space left on device", "/a/b")
+    assert capsys.readouterr().err.startswith("/a/b: the disk is full. Make room and run again")
+
+    with pytest.raises(OSError, match="no file is named"), mendable_errors():
+        raise OSError(errno.EPERM, "no file is named")
 
 
 def test_a_command_knows_where_it_is_and_decides_in_no_consultation_that_nobody_named(

@@ -188,7 +188,7 @@ def test_a_damaged_database_is_named_with_a_remedy(
 
     path = tmp_path / "mlflow.db"
     damaged = Tracking(uri=f"sqlite:///{path}", artifacts="", experiment="town", ui="")
-    remedy = r"move it away .*, and MLflow no longer lists earlier trainings and evaluations\.$"
+    remedy = r"Move it away .*, and MLflow no longer lists earlier trainings and evaluations\.$"
     path.write_text("no database" * 100)
     with pytest.raises(ConsultationError, match=f"^{path}: this database is damaged .*{remedy}"):
         damaged.prepare()

@@ -194,6 +194,20 @@ def test_what_is_not_delivered_is_tried_again_with_growing_pauses_and_told(
     assert webhook.undelivered(quiet.home.notices) == ""
 
 
+def test_a_clock_that_was_set_back_holds_no_notice_up(
+    quiet: Town, chat: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_800_000_000.0
+    monkeypatch.setattr(webhook.time, "time", lambda: now)
+    chat.answer = lambda body: (500, b"no")
+    break_ledger(quiet)
+    observed(quiet)
+    told(quiet)
+    now -= 365 * 86_400
+    chat.answer = lambda body: (204, b"")
+    assert quiet.told("notices") == "2 notices sent"
+
+
 def test_what_cannot_be_noted_is_not_sent(quiet: Town, chat: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, content: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

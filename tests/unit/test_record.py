@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ from ccai_dagster.core.home import Home
 from resources import instance as instances
 from resources import shared_record
 from resources.history import version_of
-from resources.instance import database_errors, kept_connections, open_instance, storage_errors
+from resources.instance import check_database, database_errors, kept_connections, open_instance, storage_errors
 from resources.record import open_record
 from resources.record_files import RUNS, VERSIONS, nothing_failed
 
@@ -324,13 +327,41 @@ def test_of_a_damaged_or_lost_database_file_and_remedy_are_told(town: Consultati
             opened(town)
         assert str(raised.value).startswith(f"{path}: this database is damaged (")
         assert str(raised.value).endswith(
-            f"together with the files {path.name}-* beside it, and run again: a new one begins, and {lost}."
+            f"the files {path.name}-* beside it; put a copy in its place, or run again: a new one begins, and {lost}."
         )
     write_manifest(home.manifest, Manifest(consultation="town", folder="", materializations={}, files={}))
     for remove in (path.unlink, lambda: path.write_bytes(b"")):
         remove()
         assert opened(town) == [f"{path} is gone or empty: a new one begins, and {lost}"]
         assert opened(town) == []
+
+
+@pytest.mark.parametrize("journal", ["DELETE", "PERSIST", "WAL"])
+def test_what_a_killed_process_left_or_another_holds_is_no_damage(
+    tmp_path: Path, journal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that dies while it writes leaves a journal, which is taken back by whoever writes next."""
+    path = tmp_path / "mlflow.db"
+    dies = (
+        "import os, sqlite3, sys\n"
+        "database = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "database.execute(f'PRAGMA journal_mode={sys.argv[2]}')\n"
+        "database.execute('CREATE TABLE notes (note)')\n"
+        "database.executemany('INSERT INTO notes VALUES (?)', [('whole' * 100,)] * 50)\n"
+        "database.execute('PRAGMA cache_size=5')\n"
+        "database.execute('BEGIN IMMEDIATE')\n"
+        "database.execute('UPDATE notes SET note = zeroblob(500)')\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", dies, str(path), journal], check=False)
+    assert path.with_name(f"{path.name}-{'wal' if journal == 'WAL' else 'journal'}").stat().st_size
+    check_database(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        assert database.execute("SELECT DISTINCT note FROM notes").fetchall() == [("whole" * 100,)]
+        database.execute("PRAGMA locking_mode=EXCLUSIVE")
+        database.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))
+        check_database(path)
 
 
 def test_a_set_of_tables_that_two_versions_made_is_told(town: Consultation) -> None:
@@ -347,7 +378,7 @@ def test_a_set_of_tables_that_two_versions_made_is_told(town: Consultation) -> N
     ("code", "sentence"),
     [
         (errno.ENOSPC, "the disk is full. Make room and run again"),
-        (errno.EROFS, "cannot be written. Get the right to write there, or set CCAI_HOME to another folder"),
+        (errno.EROFS, "cannot be written. Get the right to write there, or name another folder"),
         (errno.ENOTDIR, "a file, where a folder is needed. Move it away"),
         (errno.EISDIR, "a folder, where a file is needed. Move it away"),
     ],

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,16 @@ def test_a_run_that_names_no_process_is_ended_once_it_had_time_to(
     run_owners.end_dead_runs(instance, lambda line: None)
     assert status_of(instance, run) == dg.DagsterRunStatus.STARTED
     monkeypatch.setattr(run_owners, "SECONDS_WITHOUT_OWNER", 0)
+    run_owners.end_dead_runs(instance, lambda line: None)
+    assert status_of(instance, run) == dg.DagsterRunStatus.FAILURE
+
+
+def test_a_clock_that_was_set_back_keeps_no_run_under_way(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(instance, None, dg.DagsterRunStatus.STARTED)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 86_400)
     run_owners.end_dead_runs(instance, lambda line: None)
     assert status_of(instance, run) == dg.DagsterRunStatus.FAILURE
 
