@@ -4,6 +4,7 @@ All commands are registered here, those that take more than a few lines from mod
 load is imported by the command that needs it, so that the others answer at once.
 """
 
+import atexit
 import gc
 import os
 import shlex
@@ -32,6 +33,8 @@ from ccai_dagster.core.text import counted, printable_lines
 # Modules and rows of ledgers are many objects and no garbage: looking for it as often as Python does by itself is 6 %
 # of a command that only reads.
 gc.set_threshold(50_000)
+# Neither are they at the end, when Python would look through all of them once more: a second of every run.
+atexit.register(gc.freeze)
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
