@@ -161,11 +161,8 @@ def kept(home: Home, tables: Tables, models: ModelStore) -> Callable[[dg.AssetMa
     def is_kept(made: dg.AssetMaterialization) -> bool:
         if not tables.keeps(made):
             return False
-        if made.asset_key.path[-1] in MODEL_STAGES:
-            try:
-                models.folder(data_version(made) or "")
-            except ConsultationError:
-                return False
+        if made.asset_key.path[-1] in MODEL_STAGES and not models.keeps(data_version(made) or ""):
+            return False
         entry = made.metadata.get(BELOW_HOME) or made.metadata.get("file")  # by its whole path, in earlier records
         if entry is None:
             return True

@@ -9,14 +9,17 @@ Resources: https://docs.dagster.io/guides/build/external-resources
 import os
 import shutil
 import uuid
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 import dagster as dg
 from upath import UPath
 
-from ccai_dagster.core.digest import folder_digest
+from ccai_dagster.core.digest import folder_digest, text_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.files import write_file
+from ccai_dagster.core.unchanged import files_state
 
 FORBIDDEN_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".py"}
 """Files that could run code when loaded."""
@@ -64,6 +67,7 @@ class ModelStore(dg.ConfigurableResource["ModelStore"]):
             if not (found / LAST_FILE).is_file():
                 raise ConsultationError(f"{found}: no such model. Materialize the asset that trains it again.")
             if not is_whole(found, digest):
+                self._note(found).unlink(missing_ok=True)
                 raise ConsultationError(
                     f"{found}: damaged: its files have another digest than its name. Remove the folder and materialize "
                     "the asset that trains the model again, or restore it from a backup."
@@ -73,6 +77,34 @@ class ModelStore(dg.ConfigurableResource["ModelStore"]):
         if not (local.exists() and is_whole(local, digest)):
             self._fetch(UPath(self.url) / digest, local, digest)
         return local
+
+    def keeps(self, digest: str) -> bool:
+        """Tell whether a model is there, and whole as far as can be told without reading gigabytes each time.
+
+        Its bytes are read unless its files are as they were when they were last read. Who uses it (`folder`) reads them
+        in any case. What is in a remote store is not fetched to be looked at.
+        """
+        found = UPath(self.url) / digest
+        if not digest or not (found / LAST_FILE).is_file():
+            return False
+        if not self._local:
+            return True
+        folder = Path(self.url) / digest
+        state = files_state(sorted(path for path in folder.rglob("*") if path.is_file()))
+        note = self._note(folder)
+        if state is not None and note.is_file() and note.read_text(encoding="utf-8") == value_digest(state):
+            return True
+        if not is_whole(folder, digest):
+            return False
+        if state is not None:
+            with suppress(OSError):  # where nothing can be written it is read again
+                note.parent.mkdir(parents=True, exist_ok=True)
+                write_file(note, value_digest(state))
+        return True
+
+    def _note(self, folder: Path) -> Path:
+        """Where it is noted in which state the files of a model were whole."""
+        return Path(self.cache) / f"{text_digest(str(folder))}.whole"
 
     def address(self, digest: str) -> str:
         """Return where the model of this digest is, or would be."""

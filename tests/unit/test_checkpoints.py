@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from ccai_dagster.core import unchanged
 from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.training import checkpoints
+from resources import model_store
 from resources.model_store import ModelStore
 
 
@@ -93,6 +95,44 @@ def test_a_cut_off_model_is_noticed_and_replaced_by_the_same_model(tmp_path: Pat
     assert models.add(made) == digest
     assert (models.folder(digest) / "model.safetensors").read_bytes() == b"weights"
     assert [path.name for path in (tmp_path / "models").iterdir()] == [digest]
+
+
+def test_a_model_is_read_again_only_if_its_files_are_not_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unchanged, "SECONDS_TO_SETTLE", 0.0)
+    models = store(tmp_path / "models", tmp_path)
+    digest = models.add(model(tmp_path / "made"))
+    weights = tmp_path / "models" / digest / "model.safetensors"
+    read: list[Path] = []
+
+    def is_whole(folder: Path, digest: str) -> bool:
+        read.append(folder)
+        return folder_digest(folder) == digest
+
+    monkeypatch.setattr(model_store, "is_whole", is_whole)
+    assert models.keeps(digest) and models.keeps(digest) and len(read) == 1
+    assert not models.keeps("0" * 64) and not models.keeps("")
+    times = weights.stat()
+    weights.write_bytes(b"WEIGHTS")
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert not models.keeps(digest), "the time of the content can be set back, that of the change cannot"
+    weights.write_bytes(b"weights")
+    assert models.keeps(digest) and len(read) == 3
+    # What a disk did to the bytes is found by whoever uses them, and known from then on.
+    note = next((tmp_path / "cache").glob("*.whole"))
+    monkeypatch.setattr(model_store, "is_whole", lambda folder, digest: False)
+    assert models.keeps(digest)
+    with pytest.raises(ConsultationError, match="damaged"):
+        models.folder(digest)
+    assert not note.exists() and not models.keeps(digest)
+
+
+def test_a_model_in_a_remote_store_is_not_fetched_to_be_looked_at(tmp_path: Path) -> None:
+    models = store(f"memory://{tmp_path.name}", tmp_path)
+    digest = models.add(model(tmp_path / "made"))
+    assert models.keeps(digest) and not models.keeps("0" * 64)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_what_a_killed_copy_left_is_no_model_and_is_removed_by_the_next(tmp_path: Path) -> None:
