@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from ccai_dagster.audit.manifest import read_manifest
+from ccai_dagster.audit.manifest import last_manifest, read_manifest
 from ccai_dagster.consultation.folder import Consultation, address_of, has_moved
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import write_file
@@ -43,7 +43,13 @@ def open_record(home: Home, consultation: Consultation, say: Callable[[str], Non
         for line in _lost(home):
             say(line)
         home.dagster.mkdir(exist_ok=True)
-        return open_instance(home.dagster, schema_of(home.consultation))
+        instance = open_instance(home.dagster, schema_of(home.consultation))
+        if last_manifest(home.manifest) is None and _has_finished(instance):
+            say(
+                f"{home.manifest} is gone, or was changed since it was written: rows of ledgers cannot be compared "
+                "with those that results were made of. Put a copy back before a run ends, which begins a new one."
+            )
+        return instance
 
 
 def known_record(home: Home) -> dg.DagsterInstance | None:
@@ -76,6 +82,15 @@ def _known(home: Home) -> str | None:
     with suppress(ConsultationError):
         return address_of(Path(read_manifest(home.manifest)[0].folder))
     return None
+
+
+def _has_finished(instance: dg.DagsterInstance) -> bool:
+    """Whether a run has made something and come to its end, where the manifest is written."""
+    entries = [each.asset_entry.last_materialization_record for each in instance.get_asset_records()]
+    runs = [entry.run_id for entry in entries if entry is not None]
+    return bool(runs) and bool(
+        instance.get_runs(dg.RunsFilter(run_ids=runs, statuses=[dg.DagsterRunStatus.SUCCESS]), limit=1)
+    )
 
 
 def _lost(home: Home) -> Iterator[str]:

@@ -336,6 +336,18 @@ def test_of_a_damaged_or_lost_database_file_and_remedy_are_told(town: Consultati
         assert opened(town) == []
 
 
+def test_a_manifest_that_is_gone_or_was_changed_after_a_run_is_told(town: Consultation) -> None:
+    home = home_of(town)
+    with open_record(home, town, print) as instance:
+        make(instance, home.root, town.folder, "1")
+    (gone,) = opened(town)
+    assert gone.startswith(f"{home.manifest} is gone, or was changed since it was written: rows of ledgers cannot be")
+    write_manifest(home.manifest, Manifest(consultation="town", folder="", materializations={}, files={}))
+    assert opened(town) == []
+    home.manifest.write_bytes(home.manifest.read_bytes() + b" ")
+    assert opened(town) == [gone]
+
+
 @pytest.mark.parametrize("journal", ["DELETE", "PERSIST", "WAL"])
 def test_what_a_killed_process_left_or_another_holds_is_no_damage(
     tmp_path: Path, journal: str, monkeypatch: pytest.MonkeyPatch
