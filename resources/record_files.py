@@ -14,6 +14,7 @@ VERSIONS = "history/runs/index.db"
 RUNS = "history/runs.db"
 _LAST_RUNS = "SELECT last_run_id FROM asset_keys WHERE last_run_id IS NOT NULL"
 _FAILED = "SELECT run_id FROM runs WHERE status = 'FAILURE'"
+_UNDER_WAY = "SELECT run_id FROM runs WHERE status IN ('NOT_STARTED', 'STARTING', 'STARTED', 'CANCELING')"
 
 
 def keeps_files() -> bool:
@@ -21,8 +22,8 @@ def keeps_files() -> bool:
     return not os.environ.get("CCAI_POSTGRES_URL")
 
 
-def nothing_failed(folder: Path) -> bool:
-    """Whether it is certain that no asset's last run failed, so that Dagster need not be asked which.
+def all_ended_well(folder: Path) -> bool:
+    """Whether it is certain that no run is under way and no asset's last run failed; else Dagster is asked which.
 
     Args:
         folder: `DAGSTER_HOME`.
@@ -35,10 +36,10 @@ def nothing_failed(folder: Path) -> bool:
     if not (folder / VERSIONS).exists():  # nothing is on record yet
         return True
     found = []
-    for name, query in ((VERSIONS, _LAST_RUNS), (RUNS, _FAILED)):
+    for name, query in ((VERSIONS, _LAST_RUNS), (RUNS, _FAILED), (RUNS, _UNDER_WAY)):
         try:
             with closing(sqlite3.connect(f"{(folder / name).as_uri()}?mode=ro", uri=True)) as database:
                 found.append({run_id for (run_id,) in database.execute(query)})
         except sqlite3.Error:
             return False
-    return found[0].isdisjoint(found[1])
+    return found[0].isdisjoint(found[1]) and not found[2]

@@ -102,10 +102,7 @@ def end_dead_runs(instance: dg.DagsterInstance, say: Callable[[str], None]) -> N
         run, owner = record.dagster_run, owner_of(record.dagster_run)
         alive = _may_yet_start(instance, record) if owner is None else owner.runs()
         if alive is None:
-            say(
-                f"Run {_short(run)} ({run.job_name}) is under way by {owner}, which cannot be asked from here. If that "
-                "machine is gone for good, end the run in Dagster (Runs, Terminate)."
-            )
+            say(_state(run))
         if alive is not False:
             continue
         # It may have ended well just before its process did, or another process may have taken it over.
@@ -128,8 +125,13 @@ def under_way(instance: dg.DagsterInstance) -> str | None:
         return f"{holder} is at work on this consultation"
     statuses = [*UNDER_WAY, dg.DagsterRunStatus.QUEUED]
     for run in instance.get_runs(dg.RunsFilter(statuses=statuses), limit=1):
-        return f"run {_short(run)} ({run.job_name}) is under way"
+        return _state(run)
     return None
+
+
+def unfinished(instance: dg.DagsterInstance) -> list[str]:
+    """Tell of every run that is under way on record who executes it, and whether that process is gone."""
+    return [_state(run) for run in instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY))]
 
 
 def turn(instance: dg.DagsterInstance, who: str, busy: Callable[[str], None]) -> AbstractContextManager[None]:
@@ -221,6 +223,18 @@ def _started(process: psutil.Process) -> str:
 
 def _short(run: dg.DagsterRun) -> str:
     return run.run_id[:8]
+
+
+def _state(run: dg.DagsterRun) -> str:
+    owner = owner_of(run)
+    alive = owner.runs() if owner is not None else True
+    if alive is False:
+        return f"Run {_short(run)} ({run.job_name}) was executed by {owner}, which is gone; the next start ends it."
+    elsewhere = (
+        ", which cannot be asked from here. If that machine is gone for good, end the run in Dagster (Runs, Terminate)."
+    )
+    by = f" by {owner}{'.' if alive else elsewhere}" if owner is not None else "."
+    return f"Run {_short(run)} ({run.job_name}) is under way{by}"
 
 
 def _lock(instance: dg.DagsterInstance) -> Path:

@@ -170,17 +170,20 @@ def _notices(opened: OpenConsultation) -> Iterator[str]:
     """What somebody must look at, as it is sent to the webhook, and whether it could be."""
     from ccai_dagster.notices import notices
     from ccai_dagster.webhook import undelivered
-    from resources.record_files import nothing_failed
+    from resources.record_files import all_ended_well
 
     try:
-        if nothing_failed(opened.home.dagster):
+        if all_ended_well(opened.home.dagster):
             found = notices(opened, None)
         else:
             from resources.instance import storage_errors
             from resources.record import known_record
+            from resources.run_owners import unfinished
 
             with storage_errors(opened.home.dagster):
-                found = notices(opened, known_record(opened.home))
+                instance = known_record(opened.home)
+                found = notices(opened, instance)
+                yield from unfinished(instance) if instance is not None else ()
         nothing = "Nothing failed, lapsed or waits for a sign-off."
     except ConsultationError as error:
         yield f"Failed runs cannot be told: {printable(str(error))}"

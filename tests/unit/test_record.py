@@ -32,7 +32,7 @@ from resources import shared_record
 from resources.history import version_of
 from resources.instance import check_database, database_errors, kept_connections, open_instance, storage_errors
 from resources.record import open_record
-from resources.record_files import RUNS, VERSIONS, nothing_failed
+from resources.record_files import RUNS, VERSIONS, all_ended_well
 
 MADE, CHECK, LEDGER = dg.AssetKey(["public", "constitution"]), "passes", dg.AssetKey("wording_ledger")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -430,9 +430,7 @@ def test_a_file_where_results_are_kept_in_a_folder_is_named(town: Consultation, 
         opened(town)
 
 
-def test_whether_an_assets_last_run_failed_is_told_without_dagster(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whether_all_ended_well_is_told_without_dagster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fails = True
 
     @dg.asset(key=MADE)
@@ -441,13 +439,17 @@ def test_whether_an_assets_last_run_failed_is_told_without_dagster(
             raise dg.Failure("the disk is full.")
 
     job = dg.Definitions([constitution]).resolve_implicit_global_asset_job_def()
-    assert nothing_failed(tmp_path), "nothing is on record yet"
+    assert all_ended_well(tmp_path), "nothing is on record yet"
     with open_instance(tmp_path) as instance:
         for fails, expected in ((False, True), (True, False), (False, True)):  # noqa: B007, read by the asset
             job.execute_in_process(QUIET, instance, raise_on_error=False)
-            assert nothing_failed(tmp_path) is expected
+            assert all_ended_well(tmp_path) is expected
+        begun = instance.create_run_for_job(job)
+        assert not all_ended_well(tmp_path), "a run is under way"
+        instance.delete_run(begun.run_id)
+        assert all_ended_well(tmp_path)
     monkeypatch.setenv("CCAI_POSTGRES_URL", "postgresql://nowhere")
-    assert not nothing_failed(tmp_path), "of another record a query of files tells nothing"
+    assert not all_ended_well(tmp_path), "of another record a query of files tells nothing"
     monkeypatch.delenv("CCAI_POSTGRES_URL")
     (tmp_path / RUNS).write_bytes(b"")
-    assert not nothing_failed(tmp_path), "nor does a database that lost its tables"
+    assert not all_ended_well(tmp_path), "nor does a database that lost its tables"

@@ -1,5 +1,6 @@
 """A run whose process is gone is ended by whoever starts next; one at a time works on a consultation."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -134,7 +135,7 @@ def test_a_living_run_is_left_alone_without_a_word(instance: dg.DagsterInstance)
     told: list[str] = []
     run_owners.end_dead_runs(instance, told.append)
     assert (status_of(instance, run), told) == (dg.DagsterRunStatus.STARTED, [])
-    assert run_owners.under_way(instance) == f"run {run[:8]} (__ASSET_JOB) is under way"
+    assert run_owners.under_way(instance) == f"Run {run[:8]} (__ASSET_JOB) is under way by {run_owners.this_process()}."
 
 
 def test_an_id_that_was_given_to_another_process_is_no_owner(instance: dg.DagsterInstance) -> None:
@@ -150,6 +151,20 @@ def test_a_run_of_another_machine_is_left_alone_and_told(instance: dg.DagsterIns
     assert status_of(instance, run) == dg.DagsterRunStatus.STARTED
     (sentence,) = told
     assert "is under way by process 1 on elsewhere, which cannot be asked from here" in sentence
+    assert run_owners.unfinished(instance) == [sentence] == [run_owners.under_way(instance)]
+
+
+def test_what_is_under_way_is_told_with_who_executes_it(instance: dg.DagsterInstance) -> None:
+    assert run_owners.unfinished(instance) == []
+    for owner, told in (
+        (run_owners.this_process(), f" is under way by process {os.getpid()} on "),
+        (dataclasses.replace(run_owners.this_process(), started="0.00"), ", which is gone; the next start ends it."),
+        (None, " is under way."),
+    ):
+        run = run_of(instance, owner, dg.DagsterRunStatus.STARTED)
+        (sentence,) = run_owners.unfinished(instance)
+        assert sentence.startswith(f"Run {run[:8]} (") and told in sentence
+        instance.delete_run(run)
 
 
 def test_a_run_that_names_no_process_is_ended_once_it_had_time_to(
