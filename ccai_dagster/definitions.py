@@ -29,6 +29,7 @@ from assets import (
 )
 from ccai_dagster import automation, housekeeping
 from ccai_dagster.consultation.folder import Consultation, chosen_consultation, home_of
+from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
 from ccai_dagster.terminal import terminal_logger
 from resources.launcher import Launcher
@@ -84,11 +85,11 @@ def build_resources(home: Home) -> Resources:
             uri=home.mlflow_uri,
             artifacts=str(home.mlflow_artifacts),
             experiment=home.consultation,
-            ui=os.environ.get("CCAI_MLFLOW_URL", MLFLOW_UI),
+            ui=os.environ.get("CCAI_MLFLOW_URL") or MLFLOW_UI,
         ),
         "launcher": Launcher(
             work=str(home.work),
-            threads=int(os.environ.get("CCAI_THREADS") or os.cpu_count() or 1),
+            threads=_number("CCAI_THREADS", os.cpu_count() or 1),
             accelerate_config=os.environ.get("CCAI_ACCELERATE_CONFIG", ""),
         ),
     }
@@ -123,16 +124,28 @@ def _executor(tags: Mapping[str, str]) -> dg.ExecutorDefinition:
     Args:
         tags: Of runs that have none of these, as those that Dagster's button `Materialize` starts.
     """
-    chosen = os.environ.get("CCAI_EXECUTOR", "in_process")
+    chosen = os.environ.get("CCAI_EXECUTOR") or "in_process"
     if chosen == "multiprocess":
-        processes = int(os.environ.get("CCAI_PROCESSES", "2"))
+        processes = _number("CCAI_PROCESSES", 2)
         return named_owner(dg.multiprocess_executor.configured({"max_concurrent": processes}), tags)
     if chosen != "in_process":
-        raise ValueError(f"CCAI_EXECUTOR is {chosen!r}; it must be in_process or multiprocess")
+        raise ConsultationError(f"CCAI_EXECUTOR is {chosen!r}; it must be in_process or multiprocess.")
     return named_owner(dg.in_process_executor, tags)
+
+
+def _number(variable: str, default: int) -> int:
+    """Return a number that the environment sets, at least 1.
+
+    Raises:
+        ConsultationError: It is none.
+    """
+    given = os.environ.get(variable) or str(default)
+    if not given.isdecimal() or int(given) < 1:
+        raise ConsultationError(f"{variable} is {given!r}; it must be a whole number, at least 1.")
+    return int(given)
 
 
 def defs() -> dg.Definitions:
     """Build the code location that the environment names."""
-    consultation = chosen_consultation(profile=os.environ.get("CCAI_PROFILE", "demo"))
+    consultation = chosen_consultation(profile=os.environ.get("CCAI_PROFILE") or "demo")
     return build_defs(consultation, home_of(consultation).root)

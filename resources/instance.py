@@ -25,7 +25,6 @@ from sqlalchemy.exc import DBAPIError
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import DISK_FULL, NOT_WRITABLE, disk_errors
-from ccai_dagster.core.home import make_private
 from ccai_dagster.core.postgres import schema_of as postgres_schema
 from resources.record_files import RUNS, VERSIONS, keeps_files
 
@@ -54,7 +53,7 @@ def opened_alone(database: Path, lock: Path) -> Iterator[None]:
     """
     try:
         with storage_errors(database):
-            make_private(lock.parent)
+            lock.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(lock, timeout=WAIT_SECONDS):
                 yield
     except Timeout as error:

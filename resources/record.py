@@ -14,7 +14,7 @@ from ccai_dagster.audit.manifest import last_manifest, read_manifest
 from ccai_dagster.consultation.folder import Consultation, address_of, has_moved
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import write_file
-from ccai_dagster.core.home import Home
+from ccai_dagster.core.home import Home, make_private
 from resources.instance import (
     CONFIGURATION,
     DATABASES,
@@ -22,6 +22,7 @@ from resources.instance import (
     opened_alone,
     reopen_instance,
     schema_of,
+    storage_errors,
     what_is_lost,
 )
 from resources.record_files import VERSIONS, keeps_files
@@ -37,6 +38,8 @@ def open_record(home: Home, consultation: Consultation, say: Callable[[str], Non
     Raises:
         ConsultationError: The results are another folder's, or a file, the disk or a database is in the way.
     """
+    with storage_errors(home.root):
+        make_private(home.root)
     with opened_alone(home.dagster, home.lock):
         take_over(home, say)
         _claim(home, consultation, say)

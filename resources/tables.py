@@ -80,7 +80,8 @@ class TableIOManager(dg.UPathIOManager):
         key = context.asset_key
         made = self._latest(key)
         if made is None or not path.exists():
-            raise dg.Failure(f"{path} is not there. {remedy(key)}", allow_retries=False)
+            why = "is not there" if made is not None or not path.exists() else "is on no record of having been made"
+            raise dg.Failure(f"{path} {why}. {remedy(key)}", allow_retries=False)
         content = path.read_bytes()
         try:
             if _is_recorded(content, path, _recorded(made), data_version(made)):

@@ -6,6 +6,7 @@ consultation and people compare trainings across consultations there.
 """
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -165,16 +166,21 @@ def check_name(name: str) -> None:
 
 def home_root() -> Path:
     """Return `CCAI_HOME` as an absolute path."""
-    return Path(os.environ.get("CCAI_HOME", ".ccai")).absolute()
+    return Path(os.environ.get("CCAI_HOME") or ".ccai").absolute()
 
 
 def make_private(root: Path) -> None:
     """Make the home, if there is none, and let nobody look in but its owner: it holds the votes of single people.
 
     A group that may write there is one that shares it on purpose, and keeps that.
+
+    Raises:
+        ConsultationError: It is a folder for the files of everybody, as `/tmp` is.
     """
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     mode = root.stat().st_mode
+    if mode & stat.S_ISVTX:
+        raise ConsultationError(f"{root} is for the files of everybody, and results are private. Name a folder in it.")
     kept = mode & ~(0o007 if mode & 0o020 else 0o077)
     if kept != mode:
         root.chmod(kept)
@@ -191,4 +197,8 @@ def place(url: str) -> Path:
 
 def _url(variable: str, default: Path, consultation: str) -> str:
     given = os.environ.get(variable)
+    try:
+        place(given or "")
+    except (ValueError, ImportError) as error:
+        raise ConsultationError(f"{variable} cannot be used: {error}") from error
     return f"{given.rstrip('/')}/{consultation}" if given else str(default)

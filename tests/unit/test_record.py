@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,7 +31,14 @@ from ccai_dagster.core.home import Home
 from resources import instance as instances
 from resources import shared_record
 from resources.history import version_of
-from resources.instance import check_database, database_errors, kept_connections, open_instance, storage_errors
+from resources.instance import (
+    check_database,
+    database_errors,
+    kept_connections,
+    open_instance,
+    opened_alone,
+    storage_errors,
+)
 from resources.record import open_record
 from resources.record_files import RUNS, VERSIONS, all_ended_well
 
@@ -334,6 +342,17 @@ def test_of_a_damaged_or_lost_database_file_and_remedy_are_told(town: Consultati
         remove()
         assert opened(town) == [f"{path} is gone or empty: a new one begins, and {lost}"]
         assert opened(town) == []
+
+
+def test_the_home_becomes_private_and_the_folder_of_a_database_elsewhere_stays_as_it_is(
+    town: Consultation, tmp_path: Path
+) -> None:
+    opened(town)
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o755)
+    with opened_alone(shared / "mlflow.db", shared / ".mlflow.db.lock"):
+        pass
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (home_of(town).root, shared)] == [0o700, 0o755]
 
 
 def test_a_manifest_that_is_gone_or_was_changed_after_a_run_is_told(town: Consultation) -> None:
