@@ -21,6 +21,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from ccai_dagster.core.files import write_file
+from ccai_dagster.core.limits import ended_after
 from ccai_dagster.core.text import counted, printable
 from ccai_dagster.notices import Notice
 
@@ -31,6 +32,9 @@ PAUSE = 30.0
 LONGEST_PAUSE = PAUSE * 2 ** (ATTEMPTS - 1)
 """No pause is longer."""
 TIMEOUT = 10.0
+"""Seconds without an answer or a further byte of it."""
+LIMIT = 30.0
+"""Seconds for the whole, in which Dagster's daemon does not give the sensor up."""
 INTERRUPTED = "interrupted"
 PATIENCE = 4
 """Looks at which something has changed since the look before, after which notices are sent all the same."""
@@ -163,9 +167,11 @@ def post(address: str, text: str) -> None:
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs the address of every request
     try:
-        with httpx.stream("POST", address, json={"text": text}, timeout=TIMEOUT) as response:
+        client = httpx.Client(timeout=TIMEOUT)
+        with ended_after(LIMIT, client.close), client, client.stream("POST", address, json={"text": text}) as response:
             status = response.status_code
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # their texts may hold the address
+    # Their texts may hold the address. The last is raised where the client was closed meanwhile.
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, RuntimeError) as error:
         raise Undelivered(type(error).__name__) from None
     if not 200 <= status < 300:
         raise Undelivered(f"status {status}")

@@ -13,7 +13,6 @@ Resources: https://docs.dagster.io/guides/build/external-resources
 
 import shutil
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ import dagster as dg
 
 from ccai_dagster.consultation.folder import PORTAL, is_live, without_password
 from ccai_dagster.core.errors import ConsultationError
+from ccai_dagster.core.limits import ended_after
 from ccai_dagster.deliberation.importing.copies import empty_unread_cells
 from ccai_dagster.deliberation.importing.portal import portal_files
 from ccai_dagster.deliberation.importing.read_votes import find_vote_files
@@ -173,19 +173,12 @@ class VoteSource(dg.ConfigurableResource["VoteSource"]):
             follow_redirects=True,
             event_hooks={"request": [stay]},
         )
-        # Closing it ends what is waited for, however slowly it comes.
-        too_long = threading.Timer(self.limit, client.close)
-        too_long.daemon = True
-        too_long.start()
-        try:
-            with self._unfinished() as fresh:
-                with client:
-                    for file, needed in FILES.items():
-                        self._fetch(client, f"{bare}/{file}", fresh / file, needed)
-                empty_unread_cells(fresh)
-                yield fresh
-        finally:
-            too_long.cancel()
+        with self._unfinished() as fresh:
+            with ended_after(self.limit, client.close), client:
+                for file, needed in FILES.items():
+                    self._fetch(client, f"{bare}/{file}", fresh / file, needed)
+            empty_unread_cells(fresh)
+            yield fresh
 
     @contextmanager
     def _of_portal(self) -> Iterator[Path]:

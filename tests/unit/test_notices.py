@@ -5,7 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -235,6 +239,25 @@ def test_an_address_is_never_shown(address: str, why: str, caplog: pytest.LogCap
         webhook.post(address, "a line")
     assert str(failed.value) == why and failed.value.__cause__ is None
     assert SECRET not in caplog.text
+
+
+def test_a_server_that_answers_byte_by_byte_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook, "LIMIT", 0.5)
+
+    def answer(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nSlow: ")
+            for _ in range(200):
+                connection.sendall(b"x")
+                time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=answer, args=[listening], daemon=True).start()
+        began = time.monotonic()
+        with pytest.raises(webhook.Undelivered):
+            webhook.post(f"http://127.0.0.1:{listening.getsockname()[1]}/{SECRET}", "a line")
+        assert time.monotonic() - began < 10
 
 
 def test_the_address_is_nowhere_after_a_delivery(quiet: Town, chat: Server, caplog: pytest.LogCaptureFixture) -> None:
