@@ -342,8 +342,8 @@ def prune(
 @mendable_errors()
 def ui(
     consultation: CONSULTATION_FOLDER = None,
-    dagster_port: Annotated[int, typer.Option(help="Port of Dagster.")] = 3000,
-    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
+    dagster_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Dagster.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of MLflow.")] = 5000,
 ) -> None:
     """Start Dagster and MLflow together and print their addresses; Ctrl-C stops both."""
     from ccai_dagster.cli.ui import serve
@@ -355,7 +355,7 @@ def ui(
 @mendable_errors()
 def serve(
     consultation: CONSULTATION_FOLDER = None,
-    port: Annotated[int, typer.Option(help="Port on this machine.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 8000,
     host: Annotated[str, typer.Option(help="Address to listen at; another one is for a proxy on another machine.")] = (
         "127.0.0.1"
     ),

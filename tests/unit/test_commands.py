@@ -71,3 +71,10 @@ def test_the_consultation_is_the_one_named_then_that_of_the_environment_then_the
     assert open_consultation(SAMPLE, "merge").consultation.folder == SAMPLE
     with pytest.raises(ConsultationError, match="There is no ledger 'vote'; there are "):
         open_consultation(SAMPLE, "vote")
+
+
+@pytest.mark.parametrize("command", [["ui", "--dagster-port"], ["ui", "--mlflow-port"], ["serve", "--port"]])
+@pytest.mark.parametrize(("port", "why"), [("0", "greater than or equal to 1"), ("65536", "or equal to 65535")])
+def test_a_port_that_there_is_not_is_refused(command: list[str], port: str, why: str) -> None:
+    refused = CliRunner().invoke(app, [*command, port, "--consultation", str(SAMPLE)])
+    assert refused.exit_code == 2 and why in " ".join(refused.output.replace("│", " ").split())
