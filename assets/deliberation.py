@@ -36,6 +36,7 @@ from ccai_dagster.pages import pictures
 
 GROUP = "deliberation"
 OWNER = "team:deliberation"
+NOBODY = "cannot be told: nobody cast the votes that `minimum_votes` asks for, or everybody is excluded"
 asset = partial(table_asset, group=GROUP, owner=OWNER)
 
 
@@ -227,8 +228,8 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
         raw_votes: pl.DataFrame,
         group_structure: pl.DataFrame,
     ) -> dict[str, Table]:
-        if participants.is_empty():
-            nothing = {"how sure": COUNTS_ALONE}
+        if opinion_groups.is_empty():
+            nothing = {"how sure": COUNTS_ALONE if participants.is_empty() else NOBODY}
             return {
                 "consensus_stability": Table(contracts.CONSENSUS_STABILITY.empty(), nothing),
                 "group_stability": Table(contracts.GROUP_STABILITY.empty(), nothing),

@@ -20,9 +20,9 @@ from ccai_dagster.decisions.independent_decisions import (
     subject_name,
     subjects_of,
 )
-from ccai_dagster.decisions.ledger import AMENDED, AVOID, Decision, is_decision, split_outcome
+from ccai_dagster.decisions.ledger import AMENDED, AVOID, Decision, is_decision, outcome_problems, split_outcome
 from ccai_dagster.decisions.outcomes import decided_rows
-from ccai_dagster.decisions.recording import Answer, record, record_all
+from ccai_dagster.decisions.recording import NOTHING, Answer, check_safe, record, record_all
 from ccai_dagster.decisions.values import VALUES, parse_value
 from ccai_dagster.open_consultation import OpenConsultation
 from ccai_dagster.signed_constitutions import keep_signed
@@ -203,7 +203,8 @@ def checked(opened: OpenConsultation, answer: Answer) -> Answer:
     """Return an answer with the digest of what it was taken on.
 
     Raises:
-        ConsultationError: A subject does not exist, a value is out of range, or there is nothing to decide on.
+        ConsultationError: A subject does not exist, a value is out of range, the outcome is none of this kind, a cell
+            is unsafe, or there is nothing to decide on.
     """
     kind, outcome = answer.kind, answer.outcome
     basis = opened.basis(kind)
@@ -225,6 +226,9 @@ def checked(opened: OpenConsultation, answer: Answer) -> Answer:
             answer = replace(answer, inputs_digest=digest)
     elif split_outcome(outcome)[0] == AMENDED:
         _check_amended(opened, answer)
+    if wrong := outcome_problems(kind, outcome, bool(answer.supersedes), answer.inputs_digest is not None):
+        raise ConsultationError("; ".join(wrong) + NOTHING)
+    check_safe(answer)
     return answer
 
 

@@ -105,15 +105,16 @@ def is_interruption(event: dg.DagsterEvent) -> bool:
 
 def failure_message(event: dg.DagsterEvent) -> str:
     """Return the sentence a person needs: of a `Failure` its description, else the innermost error."""
+    named = str(event.step_key).replace("__", "/")  # as Dagster joins the parts of an asset's key
     if is_interruption(event):
-        return f"{event.step_key}: interrupted"
+        return f"{named}: interrupted"
     data = event.step_failure_data
     if data.user_failure_data is not None and data.user_failure_data.description:
-        return f"{event.step_key}: {data.user_failure_data.description}"
+        return f"{named}: {data.user_failure_data.description}"
     error = data.error
     while error is not None and error.cause is not None:
         error = error.cause
-    return f"{event.step_key}: {error.message.strip() if error is not None else 'unknown error'}"
+    return f"{named}: {error.message.strip() if error is not None else 'unknown error'}"
 
 
 def _failed_assets(run: dg.DagsterRun, unmade: set[dg.AssetKey], instance: dg.DagsterInstance) -> Iterator[dg.AssetKey]:

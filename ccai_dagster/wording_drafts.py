@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.text import FORMULA, printable
+from ccai_dagster.core.text import FORMULA, printable, readable
 from ccai_dagster.decisions.agenda import draft_principle
 from ccai_dagster.decisions.independent_decisions import Subject
 from ccai_dagster.decisions.ledger import AVOID
@@ -90,12 +90,13 @@ class WordingDrafts:
         source = self._source(subject)
         if source is None:
             return []
+        statement = readable(" ".join(source.text.split()), len(source.text))  # ledgers refuse what nobody can read
         rejected = self._is_rejected(subject)
         template = self._templates.get(TEMPLATE_REJECTED if rejected else TEMPLATE)
         if template is None:
-            text, by = draft_principle(source.text, rejected), DRAFT
+            text, by = draft_principle(statement, rejected), DRAFT
         else:
-            text = template.text.replace(PLACE, " ".join(source.text.split()))
+            text = template.text.replace(PLACE, statement)
             by = f"wording template {template.decision_id}"
         request = self._request(subject) if self._settings.server_url else None
         key = None if request is None else self._key(request)

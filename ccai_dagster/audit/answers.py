@@ -53,6 +53,8 @@ ON_STATEMENTS = ("moderation", "merge", "wording", "idea")
 SHORTEST_PREFIX = 4
 """Characters of a digest or run id that name it."""
 SUGGESTED = 8
+KIND_AND_NUMBER = re.compile(r"^(statement|principle|decision|participant) (\S+)$")
+"""How pages and people write what is asked for as `statement:17`."""
 FORMS = (
     "a statement (17), a principle (P55 or public/P55), a decision id, a preference pair id, a model (its digest or "
     "public/policy), a score (arm/benchmark/metric, with /category for a part), or a Dagster or MLflow run id"
@@ -103,13 +105,15 @@ def _named_values(sought: str, evidence: Evidence) -> list[tuple[str, str]]:
 
 def _with_words(sought: str, evidence: Evidence) -> Explanation | None:
     """Statements, principles and reasons that have all words of what is sought; None if nothing has."""
-    words = sought.casefold().split()
-    if not words or any(len(word) < SHORTEST_PREFIX or not word.isalpha() for word in words):
-        return None
+    words = re.findall(r"\w+", sought.casefold())
+    if not any(word.isalpha() for word in words):
+        return None  # an id
 
     def fits(text: str) -> bool:
         own = re.findall(r"\w+", text.casefold())
-        return all(any(each.startswith(word) for each in own) for word in words)
+        # Part of a word will do, as in compounds and where no spaces are written; of short ones nearly all have a part.
+        whole = {word for word in words if len(word) < SHORTEST_PREFIX and word.isascii()}
+        return all(word in own if word in whole else any(word in each for each in own) for word in words)
 
     texts: dict[int, str] = {}
     for key in ("raw_statements", "statements"):  # what moderation rewrote counts as rewritten
@@ -122,7 +126,7 @@ def _with_words(sought: str, evidence: Evidence) -> Explanation | None:
         found += [(f"principle:{arm}/{key}", text) for key, text in rows if fits(text)]
     for record in evidence.records.by_id.values():
         if fits(f"{record.outcome} {record.reason}"):
-            found.append((f"decision:{record.decision_id}", f"{record.outcome}: {record.reason}"))
+            found.append((f"decision:{record.decision_id}", f"{record.outcome} · {record.reason}"))
     if not found:
         return None
     more = [f"and {len(found) - SHOWN} more, which --json names"] if len(found) > SHOWN else []
@@ -138,7 +142,10 @@ def _with_words(sought: str, evidence: Evidence) -> Explanation | None:
 
 
 def _find(asked: str, evidence: Evidence) -> list[tuple[str, str]]:
-    kind, colon, name = asked.partition(":")
+    kind, colon, name = re.sub(KIND_AND_NUMBER, r"\1:\2", asked).partition(":")
+    if kind == "participant":
+        return _on_participant(name, evidence)
+    asked = f"{kind}{colon}{name}"
     kinds = _KNOWN if kind not in _KNOWN or not colon else {kind: _KNOWN[kind]}
     sought = name if len(kinds) == 1 else asked
     known = {kind: names(evidence) for kind, names in kinds.items()}
@@ -155,6 +162,21 @@ def _find(asked: str, evidence: Evidence) -> list[tuple[str, str]]:
     if len(kinds) > 1 and (values := _named_values(sought, evidence)):
         return values
     raise ConsultationError(_unknown(asked, sought, known, evidence))
+
+
+def _on_participant(participant: str, evidence: Evidence) -> list[tuple[str, str]]:
+    """The decisions that count on whether somebody takes part, which is all that is told of people.
+
+    Raises:
+        ConsultationError: There is none.
+    """
+    rows = evidence.records.on("exclusion", participant)
+    if not rows:
+        raise ConsultationError(
+            f"On participant {participant!r} nothing was decided. How one person voted is not told, only how groups "
+            "did."
+        )
+    return [("decision", row.decision_id) for row in rows]
 
 
 def _exact(kind: str, sought: str, names: Collection[str]) -> list[str]:

@@ -418,7 +418,7 @@ def recorded_decisions(
         n_groups=len(counts.votes),
         gac=gac,
         scores=scores,
-        smallest_group_votes=dict(zip(ids, counts.votes.min(axis=0).astype(int).tolist(), strict=True)),
+        smallest_group_votes=dict(zip(ids, counts.fewest.tolist(), strict=True)),
         included=included,
         selected=selected,
         worded=worded_of(wordings(wording_ledger)),

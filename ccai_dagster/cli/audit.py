@@ -29,8 +29,8 @@ WIDEST = 110
 
 @mendable_errors()
 def audit(
-    asked: Annotated[
-        str,
+    words: Annotated[
+        list[str],
         typer.Argument(
             metavar="ID",
             help="A statement (17), principle (P55, public/P55), decision, preference pair, model (its digest, "
@@ -46,6 +46,7 @@ def audit(
     from ccai_dagster.audit.evidence import Evidence
     from ccai_dagster.audit.manifest import read_manifest
 
+    asked = " ".join(words)
     chosen = chosen_consultation(consultation)
     home = home_of(chosen)
     manifest = read_manifest(home.manifest)[0] if home.manifest.exists() else None

@@ -32,7 +32,7 @@ from ccai_dagster.core.digest import SHORT
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import csv_text, whole_folder
 from ccai_dagster.core.schema_version import SCHEMA_VERSION
-from ccai_dagster.core.text import listed
+from ccai_dagster.core.text import counted, listed
 from ccai_dagster.decisions.exported_moderation import contradicted_mode, differences, taken_over
 from ccai_dagster.decisions.ledger import Decision, read_ledger, write_ledger
 from ccai_dagster.decisions.origins import STARTING
@@ -239,13 +239,13 @@ def _next_steps(
     )
     given = imported.raw_group_votes
     there = (
-        f"{given['group_id'].n_unique()} groups whose votes are counted"
+        f"{counted(given['group_id'].n_unique(), 'group')} whose votes are counted"
         if given.height
-        else f"{imported.raw_participants.height:,} participants"
+        else counted(imported.raw_participants.height, "participant")
     )
     votes = imported.raw_votes.height or given.select(pl.sum_horizontal("n_agree", "n_disagree", "n_pass").sum()).item()
     lines = [
-        f"{destination}: {there}, {imported.raw_statements.height:,} statements, {votes:,} votes",
+        f"{destination}: {there}, {counted(imported.raw_statements.height, 'statement')}, {counted(votes, 'vote')}",
         *(
             f"  {kind}: {item}{'' if count is None else f' ({count:,})'}: {explanation}"
             for item, kind, count, explanation in noted.iter_rows()

@@ -80,7 +80,7 @@ def mendable_errors() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-_WHICH = "Consultation folder; else CCAI_CONSULTATION, else the working folder if it is one"
+_WHICH = "Consultation folder; else CCAI_CONSULTATION, else the one that the working folder is in"
 CONSULTATION = Annotated[Path | None, typer.Option(help=f"{_WHICH}, else the sample.", callback=named_or_sample)]
 CONSULTATION_IF_ASKED = Annotated[Path | None, typer.Option(help=f"{_WHICH}, else the sample.")]
 """For a command whose argument may name the consultation as well: it calls `named_or_sample` where that is missing."""

@@ -7,13 +7,14 @@ cursor, turn the reading direction or be taken for markup.
 
 from __future__ import annotations
 
+import readline  # noqa: F401 - lines can be edited, and the arrow up brings earlier ones back
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import typer
 
 from ccai_dagster.background import Background, choices
-from ccai_dagster.checked_decisions import SIGNED, confirmation, record_decision
+from ccai_dagster.checked_decisions import SIGNED, checked, confirmation, record_decision
 from ccai_dagster.cli.options import named_role
 from ccai_dagster.consultation.folder import EXPORT
 from ccai_dagster.core.errors import ConsultationError
@@ -121,31 +122,39 @@ def _review_one(session: _Review, background: Background, item: AgendaItem, plac
         return STAY
     if taken := drafts.get(outcome.lower()):
         outcome = taken.outcome
-    if item.kind == "signoff" and not _signed(session, item):
-        return STAY
-    reason = _reason(session)
-    if (step := _step(reason)) is not None:
-        return step
-    session.reason = reason
     answer = Answer(
         kind=item.kind,
         subject_ids=item.subject,
         outcome=outcome,
-        reason=reason,
+        reason="",
         decided_by=session.role,
         supersedes=item.replaced_by(session.role),
         policy_ref=session.policy_ref,
         suggested_by=background.suggested_by(item, outcome),
     )
     try:
-        rows = record_decision(session.opened, answer, _ids(item))
+        checked(session.opened, answer)  # before somebody thinks of a reason
     except ConsultationError as error:
-        say(f"  {error}")
+        return _refused(session, error)
+    if item.kind == "signoff" and not _signed(session, item):
         return STAY
+    reason = _reason(session)
+    if (step := _step(reason)) is not None:
+        return step
+    session.reason = reason
+    try:
+        rows = record_decision(session.opened, replace(answer, reason=reason), _ids(item))
+    except ConsultationError as error:
+        return _refused(session, error)
     session.recorded.append(rows[0].decision_id)
     for line in confirmation(session.opened, rows):
         say(f"  {line}")
     return FORWARD
+
+
+def _refused(session: _Review, error: ConsultationError) -> int:
+    session.say(f"  {error} The arrow up brings back what was typed.")
+    return STAY
 
 
 def _reason(session: _Review) -> str:

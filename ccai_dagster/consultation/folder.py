@@ -426,10 +426,11 @@ def chosen_consultation(folder: Path | None = None, profile: str = "demo") -> Co
 
 
 def named_elsewhere() -> Path | None:
-    """Return the folder of `CCAI_CONSULTATION`, else the working folder if it is a consultation's; None if neither."""
+    """Return the folder of `CCAI_CONSULTATION`, else the consultation's that one is in; None if neither."""
     if named := os.environ.get("CCAI_CONSULTATION"):
         return Path(named)
-    return Path.cwd() if Path("consultation.yaml").is_file() else None
+    here = Path.cwd()
+    return next((each for each in (here, *here.parents) if (each / "consultation.yaml").is_file()), None)
 
 
 def home_of(consultation: Consultation) -> Home:

@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from itertools import combinations
 from pathlib import Path
@@ -74,6 +75,9 @@ SINGLE_SUBJECT_KINDS = frozenset({"idea", "threshold", "training", "signoff"})
 SHOWN = 10
 """Problems shown at once; the rest is counted."""
 
+LIKE_A_VERB = 0.75
+"""Likeness (`difflib`, 0 to 1) from which on what stands before a colon is taken for a mistyped verb."""
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _YEAR_OR_MONTH = re.compile(r"\d{4}(-(0[1-9]|1[0-2]))?")
 _NUMBER = re.compile(r"0|[1-9][0-9]*")
@@ -114,10 +118,20 @@ def split_outcome(outcome: str) -> tuple[str, str]:
 
 
 def as_kept(kind: str, outcome: str) -> str:
-    """Return what a person typed as ledgers keep it: a verb of this kind in lower case, everything else as it is."""
-    verb, colon, text = outcome.strip().partition(":")
+    """Return what a person typed as ledgers keep it: a verb of this kind in lower case, everything else as it is.
+
+    A sentence among wordings is a principle. What looks like a verb, of any kind or mistyped, is left to be refused.
+    """
+    typed = outcome.strip()
+    verb, colon, text = typed.partition(":")
     lower = verb.strip().lower()
-    return f"{lower}{colon}{text}" if lower in {*VERBS.get(kind, ()), POLICY, WITHDRAWN, AMENDED} else outcome.strip()
+    known = {*VERBS.get(kind, ()), POLICY, WITHDRAWN, AMENDED}
+    if lower in known:
+        return f"{lower}{colon}{text}"
+    verbs = known.union(*VERBS.values())
+    if kind == "wording" and " " in typed and not get_close_matches(lower, verbs, n=1, cutoff=LIKE_A_VERB):
+        return f"principle: {typed}"
+    return typed
 
 
 def split_ids(cell: str | None) -> tuple[str, ...]:
@@ -188,7 +202,7 @@ def problems(decision: Decision, kind: str) -> list[str]:
     if decision.inputs_digest and not _DIGEST.fullmatch(decision.inputs_digest):
         found.append("`inputs_digest` is not 64 hexadecimal characters; leave it empty or give the SHA-256")
     if decision.outcome:
-        found += _outcome_problems(decision, kind)
+        found += outcome_problems(kind, decision.outcome, bool(decision.supersedes), bool(decision.inputs_digest))
     return found + _subject_problems(decision, kind)
 
 
@@ -203,8 +217,14 @@ def _is_date(text: str) -> bool:
     return True
 
 
-def _outcome_problems(decision: Decision, kind: str) -> list[str]:
-    verb, text = split_outcome(decision.outcome)
+def outcome_problems(kind: str, outcome: str, supersedes: bool, digested: bool) -> list[str]:
+    """Say what is wrong with an outcome of the ledger of `kind`, each with its remedy; empty if nothing is.
+
+    Args:
+        supersedes: Whether its row replaces others.
+        digested: Whether its row names the digest of what was decided on.
+    """
+    verb, text = split_outcome(outcome)
     if verb == POLICY:
         return [] if text else ["`outcome` is `policy:` without a text; say what the policy is"]
     if verb in (WITHDRAWN, AMENDED):
@@ -212,7 +232,7 @@ def _outcome_problems(decision: Decision, kind: str) -> list[str]:
             return [f"`outcome` `{verb}` takes no text; move it to `reason`"]
         return (
             []
-            if verb == AMENDED or decision.supersedes
+            if verb == AMENDED or supersedes
             else [f"`outcome` `{WITHDRAWN}` needs the rows it takes back in `supersedes`"]
         )
     if kind in VALUE_KINDS:
@@ -220,13 +240,13 @@ def _outcome_problems(decision: Decision, kind: str) -> list[str]:
     verbs = VERBS[kind]
     if verb not in verbs:
         known = ", ".join(f"`{name}{': ...' if takes_text else ''}`" for name, takes_text in verbs.items())
-        return [f"`outcome` {decision.outcome!r} is unknown here; use {known} or `policy: ...`"]
+        return [f"`outcome` {outcome!r} is unknown here; use {known} or `policy: ...`"]
     found = []
     if verbs[verb] and not text:
         found.append(f"`outcome` `{verb}` needs a text: write `{verb}: ...`")
-    if not verbs[verb] and ":" in decision.outcome:
+    if not verbs[verb] and ":" in outcome:
         found.append(f"`outcome` `{verb}` takes no text; move it to `reason`")
-    if kind == "signoff" and not decision.inputs_digest:
+    if kind == "signoff" and not digested:
         found.append("`inputs_digest` is empty; a sign-off names the digest of the constitution it is for")
     return found
 

@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.text import FORMULA
+from ccai_dagster.core.text import FORMULA, counted
 from ccai_dagster.decisions.agenda import Basis, agenda, has_lapsed
 from ccai_dagster.decisions.exported_moderation import differences, taken_over
 from ccai_dagster.decisions.independent_decisions import Row, Subject, rows_by_subject, subject_name, subjects_of
@@ -34,6 +34,8 @@ from ccai_dagster.decisions.ledger import (
 from ccai_dagster.decisions.ledger import problems as problems_of
 from ccai_dagster.decisions.origins import CARRIED_OVER, TAKEN_OVER, by_person
 from ccai_dagster.decisions.outcomes import decided_rows
+
+NOTHING = ". Nothing was recorded."
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def record(
             else decided on it since the person looked, or a superseded row is about something else. Nothing is
             added then.
     """
-    _check_safe(answer)
+    check_safe(answer)
     time = _written(now)
     return append_decisions(
         path, lambda ledger: _composed(_Rows(ledger, answer.kind, taken), answer, basis, seen, time)
@@ -120,20 +122,18 @@ def record_all(
         found, known = list(problems), None if seen is None else set(seen)
         for where, answer in answers:
             try:
-                _check_safe(answer)
+                check_safe(answer)
                 following = replace(answer, supersedes=_left_of(answer, rows.added))
                 own = _composed(rows, following, basis, known, time)
-                if wrong := [each for row in own for each in problems_of(row, answer.kind)]:
-                    raise ConsultationError("; ".join(wrong))
             except ConsultationError as error:
-                found.append(f"{where}: {error}")
+                found.append(f"{where}: {str(error).removesuffix(NOTHING)}")
                 continue
             rows.add(own)
             if known is not None:
                 known |= {row.decision_id for row in own}
         if found:
             raise ConsultationError(
-                "\n".join([*found, f"Nothing was recorded of {len(answers) + len(problems)} rows."])
+                "\n".join([*found, f"Nothing was recorded of {counted(len(answers) + len(problems), 'row')}."])
             )
         return rows.added
 
@@ -220,6 +220,8 @@ def _composed(rows: _Rows, answer: Answer, basis: Basis, seen: Collection[str] |
         inputs_digest=answer.inputs_digest,
         suggested_by=answer.suggested_by,
     )
+    if wrong := problems_of(decided, answer.kind):
+        raise ConsultationError("; ".join(wrong) + NOTHING)
     if answer.kind not in SEPARATE_KINDS:
         return [decided]
     kept = [_remainder(row, answer.subject_ids, basis) for row in replaced if row["decision_id"] in rows.counting]
@@ -329,13 +331,17 @@ def _new_ids(kind: str, taken: set[str]) -> Iterator[str]:
     return (f"{kind}-{number}" for number in count(max(numbers, default=0) + 1))
 
 
-def _check_safe(answer: Answer) -> None:
+def check_safe(answer: Answer) -> None:
+    """Refuse cells that nobody should write: ledgers are opened in spreadsheets and printed on terminals.
+
+    Raises:
+        ConsultationError: One of them begins like a formula or holds a control character.
+    """
     if found := _unsafe(answer):
-        raise ConsultationError("; ".join(found) + ". Nothing was recorded.")
+        raise ConsultationError("; ".join(found) + NOTHING)
 
 
 def _unsafe(answer: Answer) -> list[str]:
-    """Cells nobody should write: ledgers are opened in spreadsheets and printed on terminals."""
     cells = {
         "subject_ids": " ".join(answer.subject_ids),
         "outcome": answer.outcome,

@@ -96,6 +96,11 @@ class GroupCounts:
     disagree: np.ndarray
     votes: np.ndarray
 
+    @property
+    def fewest(self) -> np.ndarray:
+        """Votes of the group that cast the fewest, of shape (statements,); none where there is no group."""
+        return np.asarray(self.votes.min(axis=0) if len(self.votes) else self.votes.sum(axis=0)).astype(np.int64)
+
 
 @dataclass(frozen=True)
 class GroupVotes:

@@ -139,7 +139,7 @@ def consensus_stability(
         for varied, draws in (("participants", drawn), ("seed", reseeded))
         for number, each in enumerate(draws, start=1)
     ]
-    smallest = counts.votes.min(axis=0).astype(np.int64)
+    smallest = counts.fewest
     statements = pl.DataFrame(
         {
             "statement_id": matrix.statement_ids.astype(np.int64),

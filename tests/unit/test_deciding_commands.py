@@ -269,11 +269,13 @@ def test_drafts_of_the_feedback_server_are_marked_as_such(town: Town) -> None:
     assert len(asked) == 1, "a draft is asked for once"
 
 
-def test_a_reason_is_offered_again_and_survives_a_refusal(town: Town) -> None:
+def test_a_decision_is_refused_before_a_reason_is_asked_for_and_reasons_are_offered_again(town: Town) -> None:
     reached(town, {82: "agree", 74: "agree"})
-    typed = "avoid: X.\nAs the council put it.\nprinciple: Choose x.\n1\nprinciple: Choose y.\n1\n"
+    typed = "avoid: X.\nprincple: X.\nChoose x.\nAs the council put it.\nprinciple: Choose y.\n1\n"
     output = town.ccai("review", "wording", "--as", "editor", typed=typed)
-    assert output.count("1 again: As the council put it.") == 2
+    assert output.count("1 again: As the council put it.") == 1
+    assert output.count("The arrow up brings back what was typed.") == 2
+    assert "  `outcome` 'princple: X.' is unknown here" in output, "no row of the file is named, since there is none"
     assert [(row["outcome"], row["reason"]) for row in added(town, "wording")] == [
         ("principle: Choose x.", "As the council put it."),
         ("principle: Choose y.", "As the council put it."),
@@ -357,13 +359,38 @@ def test_votes_at_an_address_are_those_of_the_last_run(town: Town) -> None:
 REVIEW = "from ccai_dagster.cli.app import app; app()"
 
 
-def test_a_killed_review_loses_nothing(town: Town) -> None:
+def on_a_terminal(town: Town, kind: str) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a review; returns also what its terminal is written to and read from by."""
     controller, terminal = pty.openpty()
-    words = ["review", "moderation", "--as", "moderator", "--consultation", str(town.folder)]
+    words = ["review", kind, "--as", "moderator", "--consultation", str(town.folder)]
     process = subprocess.Popen(
         [sys.executable, "-c", REVIEW, *words], stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
     )
     os.close(terminal)
+    return process, controller
+
+
+def test_what_was_refused_comes_back_to_be_mended(town: Town) -> None:
+    process, controller = on_a_terminal(town, "moderation")
+    up, first = b"\x1b[A", b"\x01"
+    try:
+        _until(controller, b"Decision: ")
+        os.write(controller, b"ut: a long criterion\n")
+        _until(controller, b"is unknown here")
+        _until(controller, b"Decision: ")
+        os.write(controller, up + first + b"o\n")
+        _until(controller, b"Reason: ")
+        os.write(controller, b"Clear.\n")
+        _until(controller, b"Recorded")
+    finally:
+        process.kill()
+        process.wait(timeout=30)
+        os.close(controller)
+    assert [row["outcome"] for row in added(town, "moderation")] == ["out: a long criterion"]
+
+
+def test_a_killed_review_loses_nothing(town: Town) -> None:
+    process, controller = on_a_terminal(town, "moderation")
     try:
         _until(controller, b"Decision: ")
         os.write(controller, b"in\n")

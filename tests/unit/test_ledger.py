@@ -337,10 +337,17 @@ def test_only_the_first_colon_splits_an_outcome() -> None:
         ("threshold", "Policy: As Published", "policy: As Published"),
         ("signoff", "Withdrawn", "withdrawn"),
         ("exclusion", "In", "In"),
+        ("wording", " Choose what helps: always. ", "principle: Choose what helps: always."),
+        ("wording", "Avoid harm", "principle: Avoid harm"),
+        ("wording", "princple: Choose it.", "princple: Choose it."),
+        ("wording", "leave it out", "leave it out"),
+        ("wording", "Keep apart", "Keep apart"),
+        ("wording", "draft", "draft"),
+        ("merge", "They say the same", "They say the same"),
         ("threshold", "Ideas", "Ideas"),
     ],
 )
-def test_a_verb_of_the_ledger_is_kept_in_lower_case_and_nothing_else_is_touched(
+def test_a_verb_is_kept_in_lower_case_and_a_sentence_among_wordings_is_a_principle(
     kind: str, typed: str, kept: str
 ) -> None:
     assert as_kept(kind, typed) == kept

@@ -220,6 +220,27 @@ def test_a_statement_says_what_its_consensus_is_made_of_and_which_numbers_it_han
     ]
 
 
+@pytest.mark.parametrize("asked", ["The AI should tell the truth.", "ruth", "ai truth"])
+def test_a_text_pasted_whole_a_part_of_a_word_and_short_words_are_found(finished: Any, asked: str) -> None:
+    assert "statement:2" in ask(finished, asked).facts["found"]
+
+
+def test_short_words_are_whole_ones(finished: Any) -> None:
+    assert "Nothing is called 'ai tru'" in refusal(finished, "ai tru")
+
+
+def test_what_is_asked_for_may_be_written_as_pages_write_it(finished: Any, ccai: Any) -> None:
+    assert ask(finished, "statement 2").subject == "statement:2"
+    assert ccai("audit", "statement", "2").output.splitlines()[1] == "statement:2"
+
+
+def test_of_people_only_decisions_on_them_are_told(finished: Any) -> None:
+    decided = [each.decision_id for each in evidence(finished).records.by_id.values() if each.kind == "exclusion"]
+    (person,) = evidence(finished).records.by_id[decided[0]].subject_ids
+    assert ask(finished, f"participant {person}").subject == f"decision:{decided[0]}"
+    assert "How one person voted is not told" in refusal(finished, "participant:99999")
+
+
 def test_what_is_unknown_names_what_may_be_meant(finished: Any) -> None:
     assert refusal(finished, "P11").startswith("Nothing is called 'P11'. Did you mean principle:public/P1")
     assert refusal(finished, "statement:99").startswith("There is no statement '99'.")

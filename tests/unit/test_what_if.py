@@ -169,3 +169,9 @@ def test_where_nothing_reaches_the_cut_no_sign_off_is_said_to_stand(opened: Open
     lines = what_if(opened, "threshold", ["gac_threshold"], "0.99")
     assert count(lines, "Principles") == [0]
     assert lines[-1].endswith("public has no principle, so that there is nothing to sign and to train on")
+
+
+def test_what_could_not_be_decided_is_refused_without_naming_a_copy_that_is_gone(opened: OpenConsultation) -> None:
+    with pytest.raises(ConsultationError) as refused:
+        what_if(opened, "moderation", ["17"], "out")
+    assert str(refused.value) == "`outcome` `out` needs a text: write `out: ...`. Nothing was recorded."

@@ -252,7 +252,9 @@ def read_text_csv(
         )
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         first = printable(str(error).strip().splitlines()[0])
-        raise ConsultationError(f"{file.place}: not readable as CSV in UTF-8 ({first}). Export it again.") from error
+        raise ConsultationError(
+            f"{file.place}: not readable as CSV in UTF-8 ({first}). Save it as CSV in UTF-8, or export it again."
+        ) from error
     table.columns = names
     table = without_headers(file, noted, table.with_row_index(ROW, offset=1), [header.headings[at] for at in places])
     return without_empty_rows(file, noted, table)
