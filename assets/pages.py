@@ -175,7 +175,7 @@ def constitution_page_assets(consultation: Consultation, home: Home, derived: st
         kinds={"html"},
         ins={name: [name] for name in (*UP_TO_CONSTITUTION, *written)} | of_arms(arms, "constitution"),
         deps=ALL_LEDGERS,
-        method="4",
+        method="5",
     )
     texts = consultation.path(file.page_texts) if file.page_texts else None
 
@@ -253,7 +253,7 @@ def audit_report_asset(
         ins=read,
         deps=sorted(earlier - {dg.AssetKey(key) for key in read.values()}, key=lambda key: key.to_user_string()),
         settings=_asked_settings(consultation),
-        method="8",
+        method="9",
         description="One page for a lay reader: the constitution, why it is so, and what it did.",
     )
     def audit_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:

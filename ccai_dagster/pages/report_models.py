@@ -19,7 +19,7 @@ from ccai_dagster.consultation.folder import BASE
 from ccai_dagster.contracts import ARM_STAGES, MODEL_STAGES
 from ccai_dagster.core.language import gettext, ngettext
 from ccai_dagster.core.language import number as number_told
-from ccai_dagster.core.text import listed, number, signed
+from ccai_dagster.core.text import listed, number
 from ccai_dagster.feedback.judge_accuracy import GUESSING
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.parts import Entry
@@ -146,10 +146,23 @@ def _with_interval(row: Mapping[str, Any] | None) -> str:
 def _difference(row: Mapping[str, Any]) -> str:
     if row["difference"] is None:
         return ""
-    ends = [row["difference_low"], row["difference_high"]]
-    largest = max((abs(end) for end in ends if end is not None), default=None)
-    span = f" ({signed(ends[0], largest)} to {signed(ends[1], largest)})" if None not in ends else ""
-    return f"{signed(row['difference'], largest)}{span} against {row['compared_with']}"
+    known = [row[each] for each in ("difference", "difference_low", "difference_high") if row[each] is not None]
+    decimals = 0 if max(map(abs, known)) >= 10 else 2
+
+    def told(value: float) -> str:
+        below = round(value, decimals) < 0
+        return f"{'−' if below else '+'}{number_told(abs(value), decimals)}"
+
+    if len(known) < 3:
+        return gettext("%(difference)s against %(other)s", difference=told(known[0]), other=row["compared_with"])
+    difference, low, high = map(told, known)
+    return gettext(
+        "%(difference)s (%(low)s to %(high)s) against %(other)s",
+        difference=difference,
+        low=low,
+        high=high,
+        other=row["compared_with"],
+    )
 
 
 def general_decisions(records: Records) -> list[tuple[str, list[Record]]]:

@@ -19,7 +19,7 @@ from ccai_dagster.contracts import FEWEST_TOLD, TOO_FEW_VOTED
 from ccai_dagster.core.language import enumerated, gettext, ngettext, number, percent
 from ccai_dagster.core.text import counted, quoted
 from ccai_dagster.decisions.exported_moderation import differences
-from ccai_dagster.decisions.ledger import AVOID
+from ccai_dagster.decisions.ledger import AVOID, VALUE_KINDS
 from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
 from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, has_structure, separation, verdict
 from ccai_dagster.deliberation.votes import group_name
@@ -119,7 +119,11 @@ def statement_sources(inputs: ReportInputs, records: Records, marks: StatementMa
             rejection=rejection.get(key),
             published_gac=row["published_gac"],
             bars=_bars(row),
-            decisions=[*records.on("moderation", key), *records.on("idea", key)],
+            decisions=[
+                *records.on("moderation", key),
+                *records.on("idea", key),
+                *(each for each in records.on("merge", key) if each.verb == "keep apart"),
+            ],
             marks=marks.of(key, rewritten, few, row["selection_probability"]),
         )
     return sources
@@ -584,6 +588,7 @@ class LeftOutStatement:
         agreement: Of each group, in words.
         because: By whose decision and why; empty if nobody decided.
         worded: Principles it was worded as, and how often each is in.
+        further: Ids of the other decisions on it, replaced ones included.
     """
 
     statement_id: int
@@ -596,6 +601,7 @@ class LeftOutStatement:
     because: str
     decision_id: str | None
     worded: list[tuple[str, str]]
+    further: list[str]
     entry: Entry
 
 
@@ -696,6 +702,13 @@ def _left_out_statement(
         because=f"{decision.because} ({decision.decided_by}, {decision.decided_at[:10]})" if decision else "",
         decision_id=decision.decision_id if decision else None,
         worded=[(principle, robustness.get(principle, "")) for principle in worded],
+        further=[
+            one
+            for one in row["decision_ids"]
+            if one in records.by_id
+            and records.by_id[one].kind not in VALUE_KINDS
+            and (decision is None or one != decision.decision_id)
+        ],
         entry=Entry(row["fate"], marks=source.marks if source else frozenset()),
     )
 

@@ -92,6 +92,18 @@ def test_a_number_or_an_id_is_meant_whole(opened: Opened) -> None:
     assert len(opened.shown()) > 1, "letters alone are found anywhere"
 
 
+def test_every_id_of_every_ledger_is_found_and_so_is_a_value_by_its_name(opened: Opened, inputs: ReportInputs) -> None:
+    page = opened.page
+    sought = [each for ledger in inputs.ledgers.values() for each in ledger["decision_id"]]
+    assert len(sought) > 10
+    missing = []
+    for each in [*sought, "gac_threshold"]:
+        page.fill("#search-text", each)
+        if not page.locator(SHOWN).count():
+            missing.append(each)
+    assert not missing
+
+
 def test_filters_go_together_with_each_other_and_with_the_search(opened: Opened) -> None:
     page, before = opened.page, len(opened.shown())
     page.get_by_label("Fate").select_option("undecided")

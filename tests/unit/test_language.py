@@ -117,7 +117,8 @@ def test_the_page_to_sign_is_german_throughout(inputs: ReportInputs, german: Lan
     named = [attributes.get("aria-label") for _, attributes in page.elements]
     map_of_people = "Karte von 20 Personen danach, wie sie abgestimmt haben"
     assert f"{map_of_people}: 12 Personen in Gruppe A und 8 Personen in Gruppe B." in named
-    for english in ("Group", "statement", "decision", "votes", "interval", "consensus", "principles"):
+    assert "gegenüber standard" in words and not re.search(r"[+−]\d+\.\d", words)
+    for english in ("Group", "statement", "decision", "votes", "interval", "consensus", "principles", "against"):
         assert not re.search(rf"\b{english}\b", words), english
     early = replace(unworded(inputs), language=german)
     for rendered in (render_report(early), render_summary(early, "constitution.html")):

@@ -11,12 +11,16 @@
   var items = list(ITEM, content);
   var folds = list("details", content);
   var groups = list("section, details.fold, .part", content);
-  var texts = items.map(function (item) { return (item.textContent + " " + decision(item)).toLowerCase(); });
+  var texts = items.map(function (item) { return plain(item.textContent + " " + decision(item)); });
   var opened = [];
   var printed = [];
 
   function list(selector, within) {
     return Array.prototype.slice.call(within.querySelectorAll(selector));
+  }
+  function plain(text) {
+    // Names of values are written with spaces in sentences and with underscores in ledgers.
+    return text.toLowerCase().replace(/_/g, " ");
   }
   function decision(item) {
     // What is decided on many at once, or has an id that follows from the statement's number, is said once for all.
@@ -37,7 +41,7 @@
     return new RegExp(/\d/.test(word) ? "(^|[^\\w.,])" + literal + "(?!\\w|[.,]\\d)" : literal);
   }
   function search() {
-    var words = field.value.toLowerCase().split(/\s+/).filter(Boolean).map(sought);
+    var words = plain(field.value).split(/\s+/).filter(Boolean).map(sought);
     var active = words.length > 0 || lists.some(function (each) { return each.value; });
     var shown = items.filter(function (item, place) {
       var found = !active || fits(item, texts[place], words);
