@@ -29,7 +29,7 @@ from ccai_dagster.consultation.folder import (
     without_password,
 )
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.core.files import read_table
+from ccai_dagster.core.files import parsed_table, read_table
 from ccai_dagster.core.home import Home, place
 from ccai_dagster.decisions import checks
 from ccai_dagster.decisions.agenda import (
@@ -104,6 +104,7 @@ class OpenConsultation:
         self._as_imported = as_imported
         self._tables = place(home.tables_url)
         self._followed: dict[str, tuple[pl.DataFrame, Any]] = {}
+        self._last_reached: tuple[bytes, pl.DataFrame, pl.DataFrame] | None = None
 
     @cached_property
     def manifest(self) -> Manifest | None:
@@ -254,10 +255,17 @@ class OpenConsultation:
         return set(reached.filter(side="disagree")["statement_id"])
 
     def _reached(self) -> pl.DataFrame | None:
-        table = self.table("selected_statements")
-        if table is None:
+        file = self._tables / "selected_statements.parquet"
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
             return None
-        return table.filter("selected").join(self.statements(), on="statement_id", how="semi").sort("rank")
+        statements, last = self.statements(), self._last_reached
+        if last is None or last[0] != content or last[1] is not statements:
+            table = parsed_table(content, file).filter("selected")
+            reached = table.join(statements, on="statement_id", how="semi").sort("rank")
+            last = self._last_reached = content, statements, reached
+        return last[2]
 
     def constitution(self, arm: str) -> pl.DataFrame | None:
         """Return an arm's constitution: of its file, or of the last run; None as long as it has no principle."""
@@ -270,7 +278,7 @@ class OpenConsultation:
     def basis(self, kind: str) -> Basis:
         """Return a function that gives the digest of what a decision would be taken on now."""
         if kind == "moderation":
-            return lambda subjects: texts_digest(subjects, self._raw_texts)
+            return lambda subjects: self._raw_digest(tuple(subjects))
         if kind in ("merge", "idea"):
             texts = self._from_ledger("moderation", "texts", lambda _: texts_by_subject(self.statements()))
             return lambda subjects: texts_digest(subjects, texts)
@@ -286,6 +294,11 @@ class OpenConsultation:
     @cached_property
     def _raw_texts(self) -> dict[str, str]:
         return texts_by_subject(self.imported.raw_statements)
+
+    @cached_property
+    def _raw_digest(self) -> Callable[[Subject], str | None]:
+        """The digest of the texts of statements as they came in, found once for each."""
+        return cache(lambda subjects: texts_digest(subjects, self._raw_texts))
 
     def wording_sources(self) -> Callable[[Sequence[str]], WordingSource | None]:
         """Return a function that gives the text that statements would be worded from; None if there is none."""
@@ -394,7 +407,9 @@ class OpenConsultation:
         ledger, raw = self.ledger(kind), self.imported.raw_statements
         known, reached = raw["statement_id"].to_list(), self.selected()
         if kind == "moderation":
-            return checks.check_moderation(ledger, raw, self.consultation.file.moderation)
+            if broken := refusal("moderation", self.moderated_otherwise):
+                return broken
+            return checks.check_moderation(ledger, raw, self.consultation.file.moderation, self.moderated_otherwise())
         if kind == "exclusion":
             return checks.check_exclusions(ledger, self.imported.raw_participants, self.consultation.votes == PORTAL)
         if kind == "threshold":

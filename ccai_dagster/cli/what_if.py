@@ -77,7 +77,7 @@ def what_if(opened: OpenConsultation, kind: str, subjects: Sequence[str], outcom
         row["decision_id"]: row for each in subjects_of(kind, outcome, subjects) for row in counting.get(each, ())
     }
     answer = Answer(kind, tuple(subjects), outcome, "supposed", "somebody who supposes it", tuple(replaced))
-    with _copied(opened) as copy:
+    with _copied(opened, kind) as copy:
         rows = record_decision(copy, answer)
         recomputation, record = as_decided(opened)
         # People are not grouped a second time where nothing they are grouped by can change.
@@ -92,16 +92,16 @@ def what_if(opened: OpenConsultation, kind: str, subjects: Sequence[str], outcom
 
 
 @contextmanager
-def _copied(opened: OpenConsultation) -> Iterator[OpenConsultation]:
-    """Yield the same consultation with ledgers of its own, which are gone afterwards."""
+def _copied(opened: OpenConsultation, kind: str) -> Iterator[OpenConsultation]:
+    """Yield the same consultation with one ledger of its own, which is gone afterwards."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / opened.consultation.folder.name
-        folder.mkdir()
-        for each in opened.consultation.folder.iterdir():
-            if each.name == LEDGERS:
-                shutil.copytree(each, folder / LEDGERS)
-            else:
-                (folder / each.name).symlink_to(each.resolve())
+        (folder / LEDGERS).mkdir(parents=True)
+        own = opened.consultation.ledger(kind)
+        shutil.copyfile(own, folder / LEDGERS / own.name)
+        for each in (*opened.consultation.folder.iterdir(), *own.parent.glob("*.csv")):
+            if each not in (own, own.parent):
+                (folder / each.relative_to(opened.consultation.folder)).symlink_to(each.resolve())
         copy = OpenConsultation(opened.consultation.model_copy(update={"folder": folder}), opened.home)
         copy.__dict__["imported"] = opened.imported  # read once
         yield copy

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +69,8 @@ class Language:
             return f"{value:,.{decimals}f}"
         from babel.numbers import format_decimal
 
-        return format_decimal(value, "#,##0" + ("." + "0" * decimals if decimals else ""), locale=self.locale)
+        rounded = Decimal(f"{value:.{decimals}f}")  # as Python does, so that a number is the same in every language
+        return format_decimal(rounded, "#,##0" + ("." + "0" * decimals if decimals else ""), locale=self.locale)
 
     def percent(self, share: float) -> str:
         """Return a share in [0, 1] as a whole percentage."""
@@ -76,7 +78,7 @@ class Language:
             return f"{share:.0%}"
         from babel.numbers import format_percent
 
-        return format_percent(round(share, 2), locale=self.locale)
+        return format_percent(Decimal(f"{share * 100:.0f}") / 100, locale=self.locale)
 
     def date(self, day: str) -> str:
         """Return a date, given as ISO 8601 or the year alone, with its month as a word."""

@@ -81,11 +81,19 @@ def check_decision_ids(ledgers: Mapping[str, pl.DataFrame]) -> list[Finding]:
     return found
 
 
-def check_moderation(ledger: pl.DataFrame, raw_statements: pl.DataFrame, mode: ModerationMode) -> list[Finding]:
+def check_moderation(
+    ledger: pl.DataFrame,
+    raw_statements: pl.DataFrame,
+    mode: ModerationMode,
+    otherwise: Sequence[Difference] | None = None,
+) -> list[Finding]:
     """Check the moderation ledger against the statements as they came in.
 
     A statement that nobody moderated waits: it is a warning, since new ones arrive while a consultation is
     open. So does one on which the export now says otherwise. No statement in at all is an error.
+
+    Args:
+        otherwise: What `differences` returns for both, where that is known.
     """
     rows, found = counting_rows(ledger, "moderation")
     if rows is None:
@@ -101,7 +109,8 @@ def check_moderation(ledger: pl.DataFrame, raw_statements: pl.DataFrame, mode: M
     if not moderated_in & set(texts) and (mode == "strict" or not waiting):
         found.append(Finding("error", "moderation", None, "", "no statement is in; moderate some in"))
     effect = "stays out" if mode == "strict" else "is in"
-    exported = {str(each.statement_id): each for each in differences(ledger, raw_statements)}
+    found_otherwise = differences(ledger, raw_statements) if otherwise is None else otherwise
+    exported = {str(each.statement_id): each for each in found_otherwise}
     for subject in waiting:
         message = f"nobody has moderated it; it {effect} until somebody does"
         if subject in exported:

@@ -15,6 +15,7 @@ import csv
 import functools
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -256,7 +257,8 @@ def _subject_problems(decision: Decision, kind: str) -> list[str]:
     if not subjects:
         return ["`subject_ids` is empty; name what was decided on"]
     found = []
-    if repeated := sorted({subject for subject in subjects if subjects.count(subject) > 1}):
+    if len(set(subjects)) < len(subjects):
+        repeated = sorted(subject for subject, times in Counter(subjects).items() if times > 1)
         found.append(f"`subject_ids` names {', '.join(repeated)} more than once; name each subject once")
     verb = split_outcome(decision.outcome)[0]
     if verb in (POLICY, AMENDED):
@@ -344,6 +346,7 @@ def read_ledger(path: Path, kind: str) -> pl.DataFrame:
         ConsultationError: The file is missing, not UTF-8, has another header, or a row is malformed. Names
             the file, the row (the header being row 1, as in a spreadsheet) and the remedy.
     """
+    path = path.resolve()
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:

@@ -54,6 +54,8 @@ def test_a_command_knows_where_it_is_and_decides_in_no_consultation_that_nobody_
     assert embedded not in CliRunner().invoke(app, ["verify", str(town)]).output
     monkeypatch.chdir(town)
     assert chosen_consultation().folder == town.resolve()
+    monkeypatch.chdir(town / "decisions")
+    assert chosen_consultation().folder == town.resolve()
     assert "The embedded consultation" not in CliRunner().invoke(app, ["status"]).output
     before = (town / "decisions" / "threshold.csv").read_bytes()
     assert "Recorded" in CliRunner().invoke(app, [*decide, "--supersedes", "T8"]).output

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.ledger import current
 from ccai_dagster.decisions.origins import DRAFT
 from ccai_dagster.deliberation.importing.read_votes import read_votes
-from ccai_dagster.open_consultation import IMPORTED
+from ccai_dagster.open_consultation import IMPORTED, OpenConsultation
 
 __all__ = ["town"]
 
@@ -219,6 +220,26 @@ def test_a_draft_is_taken_over_only_by_typing_so(town: Town) -> None:
 def _text(town: Town, statement: int) -> str:
     raw = read_votes(SAMPLE / "votes").raw_statements
     return str(raw.filter(statement_id=statement)["text"].item())
+
+
+@pytest.mark.parametrize("template", [True, False])
+def test_a_draft_of_a_hostile_statement_can_be_taken_over(
+    town: Town, monkeypatch: pytest.MonkeyPatch, template: bool
+) -> None:
+    reached(town, {82: "agree"})
+    if template:
+        words = ("draft_template", "policy: Do justice to: {statement}", "--reason", "r", "--as", "editor")
+        town.ccai("decide", "wording", *words)
+    read = OpenConsultation.wording_sources
+    hostile = "Kind\x1b[31m \u202eand red"
+    monkeypatch.setattr(
+        OpenConsultation,
+        "wording_sources",
+        lambda self: lambda ids: replace(source, text=hostile) if (source := read(self)(ids)) else None,
+    )
+    town.ccai("review", "wording", "--as", "editor", typed="draft\nAs drafted.\nq\n")
+    outcome = str(added(town, "wording")[-1]["outcome"])
+    assert "Kind\ufffd[31m \ufffdand red" in outcome and "\x1b" not in outcome
 
 
 def test_drafts_follow_the_template_on_record(town: Town) -> None:

@@ -136,6 +136,10 @@ def test_unicode_text_of_a_spreadsheet_is_read_and_other_encodings_are_refused(t
     header = as_csv(files["votes.csv"]).replace("vote\n", "vote,größe\n", 1).encode("cp1252")
     with pytest.raises(ConsultationError, match=r"votes\.csv, line 1: not UTF-8"):
         read_votes(write(tmp_path / "header", {**files, "votes.csv": header}))
+    plain = {"votes.csv": "participant,statement,vote\n1,0,1\n", "statements.csv": "statement,text\n0,Größe\n"}
+    western = {name: text.encode("cp1252") for name, text in plain.items()}
+    with pytest.raises(ConsultationError, match=r"statements\.csv: .* Save it as CSV in UTF-8"):
+        read_votes(write(tmp_path / "plain", western))
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])

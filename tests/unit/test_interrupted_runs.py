@@ -27,7 +27,7 @@ def uncertainty() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-@dg.asset(deps=[statements])
+@dg.asset(deps=[statements], key_prefix="public")
 def broken() -> None:
     raise ValueError("no votes")
 
@@ -65,8 +65,8 @@ def test_an_interruption_between_two_assets_is_told_as_well(town: Town, monkeypa
     ("assets", "told"),
     [
         ((statements, uncertainty), "was interrupted."),
-        ((statements, broken), "failed: broken: ValueError: no votes"),
-        ((statements, broken, uncertainty), "failed: broken: ValueError: no votes"),
+        ((statements, broken), "failed: public/broken: ValueError: no votes"),
+        ((statements, broken, uncertainty), "failed: public/broken: ValueError: no votes"),
     ],
 )
 def test_the_record_tells_interruptions_from_failures(assets: tuple[dg.AssetsDefinition, ...], told: str) -> None:

@@ -162,6 +162,14 @@ def test_numbers_and_dates_are_written_as_the_language_does() -> None:
     assert (Language("ar").direction, ENGLISH.direction) == ("rtl", "ltr")
 
 
+def test_shares_and_scores_are_rounded_alike_in_every_language() -> None:
+    shares = {of / among for among in range(1, 90) for of in range(among + 1)}
+    english, german = read_language("en"), read_language("de")
+    assert [each for each in shares if german.percent(each).replace("\xa0", "") != english.percent(each)] == []
+    scores = [each / 10_000 for each in range(10_000)]
+    assert [each for each in scores if german.number(each, 3).replace(",", ".") != english.number(each, 3)] == []
+
+
 def test_a_file_of_texts_is_taken_whole_or_refused(tmp_path: Path) -> None:
     own = tmp_path / "gsw.po"
     text = GERMAN.read_text(encoding="utf-8").replace("Gruppe %(letters)s", "Gruppä %(letters)s")

@@ -192,13 +192,14 @@ def named_columns(names: Collection[str], roles: Sequence[str]) -> dict[str, str
     A table of statements may call their ids `id`, beside `statement` or another name of the text. In a table of votes
     that would be the number of a row.
     """
-    found = _named(names, roles, {})
-    if "vote" not in roles and "id" in names and not {"statement", "text"} <= found.keys():
-        return _named(names, roles, {"statement": "id"})
+    there = frozenset(names)  # a matrix has a column for each statement
+    found = _named(there, roles, {})
+    if "vote" not in roles and "id" in there and not {"statement", "text"} <= found.keys():
+        return _named(there, roles, {"statement": "id"})
     return found
 
 
-def _named(names: Collection[str], roles: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+def _named(names: frozenset[str], roles: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
     found = dict(given)
     for role in roles:
         known = (*NAMES[role], *MAIL) if role == "participant" else NAMES[role]
