@@ -163,7 +163,7 @@ def consensus_intervals(consensus_stability: pl.DataFrame, threshold: float | No
         own = placed.filter(side=side)
         if not own.is_empty():
             for ends, faint in ((_ENDS, True), (_ENDS_SAME_GROUPS, False)):
-                lines = "".join(f"M{x} {low}V{high}" for x, low, high in own.select("x", *ends).iter_rows())
+                lines = _upright(own.select("x", *ends).iter_rows())
                 shapes.append(Shape("lines", lines, tint, round(wide, 1), faint))
     shapes.append(_dots(placed.select("x", "gac").iter_rows(), wide=4))
     counts = {side: ranked.filter(side=side).height for side in SIDES}
@@ -313,10 +313,21 @@ def _height(score: pl.Expr) -> pl.Expr:
 
 def _dots(points: Iterable[tuple[int, int]], tint: str = "", wide: float = 8) -> Shape:
     path, last = "", (0, 0)
-    for x, y in sorted(points):  # each from the one before, which takes fewer digits
+    for x, y in sorted(set(points)):  # each from the one before, which takes fewer digits
         path += f"m{x - last[0]} {y - last[1]}h0"
         last = x, y
     return Shape("dots", path.replace(" -", "-"), tint, wide)
+
+
+def _upright(lines: Iterable[tuple[int, int, int]]) -> str:
+    """Lines between two heights, those that lie upon each other drawn once: a path is as dark there as anywhere."""
+    joined: list[list[int]] = []
+    for x, *ends in sorted((x, min(ends), max(ends)) for x, *ends in lines):
+        if joined and joined[-1][0] == x and ends[0] <= joined[-1][2]:
+            joined[-1][2] = max(joined[-1][2], ends[1])
+        else:
+            joined.append([x, *ends])
+    return "".join(f"M{x} {bottom}V{top}" for x, top, bottom in joined)
 
 
 def _bar(place: int, base: int, n: int, bins: int, highest: int) -> str:

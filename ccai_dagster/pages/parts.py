@@ -218,6 +218,11 @@ class StatementMarks:
         return frozenset(name for name, carried in found.items() if carried)
 
 
+def usual_marks(entries: Iterable[Entry]) -> frozenset[str]:
+    """Return what most of the entries are marked with, which then is told once; of two the one that comes first."""
+    return next((marks for marks, _ in Counter(entry.marks for entry in entries).most_common(1)), frozenset())
+
+
 def filters(entries: Iterable[Entry], told: Callable[[str], str] = str) -> list[Filter]:
     """Return what there is to filter by, only with choices that some entry has.
 

@@ -63,6 +63,7 @@ def render(
         "figure": figure,
         "short": lambda digest: str(digest)[:SHORT],
         "data_address": data_address,
+        "css_string": css_string,
         "source_hash": source_hash,
     }
     environment.tests["from_right_to_left"] = from_right_to_left
@@ -126,6 +127,14 @@ def data_address(picture: bytes) -> str:
     """Return the address of a picture, PNG or WebP, that lies in the page itself."""
     kind = "webp" if picture.startswith(b"RIFF") else "png"
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
+
+
+def css_string(text: str) -> Markup:
+    """Return text as a string of a style sheet; nothing in it can end the string or the element it stands in."""
+    from markupsafe import Markup
+
+    told = re.sub(r"[^\w .,;:-]", lambda each: f"\\{ord(each[0]):x} ", text)
+    return Markup(f'"{told}"')  # noqa: S704
 
 
 def source_hash(script: str) -> str:

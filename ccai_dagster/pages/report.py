@@ -15,13 +15,13 @@ from typing import Any
 from ccai_dagster.audit.records import Record, Records, read_records
 from ccai_dagster.audit.sensitivity import importance_sentence, robustness_sentences
 from ccai_dagster.contracts import FEWEST_TOLD
-from ccai_dagster.core.language import enumerated, speaking
+from ccai_dagster.core.language import enumerated, gettext, speaking
 from ccai_dagster.feedback.judge_accuracy import GUESSING, judge_verdict, scored_by, scoring_sentence
 from ccai_dagster.pages import drawings, pictures, report_decisions, report_models, report_public
 from ccai_dagster.pages.drawings import Drawing
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.judge import feedback_method, judge_findings, label_sentences
-from ccai_dagster.pages.parts import Entry, StatementMarks, filters
+from ccai_dagster.pages.parts import Entry, StatementMarks, filters, usual_marks
 from ccai_dagster.pages.pictures import Picture
 from ccai_dagster.pages.rendering import plain_findings, render
 from ccai_dagster.pages.report_public import LeftOut, PrincipleCard, Source
@@ -52,6 +52,9 @@ def _rendered(inputs: ReportInputs) -> str:
     shared = {
         "consequences": consequences(inputs.decision_reversals, groups),
         "changing": consequences(report_decisions.changing(inputs.decision_reversals), groups),
+        "briefly": report_decisions.briefly(
+            inputs.decision_reversals, groups, inputs.constitutions[inputs.derived_arm]
+        ),
         "kinds": report_decisions.kind_told,
         "enumerated": enumerated,
     }
@@ -122,12 +125,14 @@ def _chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "important": report_public.marked_important(inputs.important_statements, sources),
         "asked_next": report_public.asked_next(inputs.comment_priorities, sources),
         "cards": cards,
+        "card_marks": usual_marks(card.entry for card in cards),
         "uniting": report_public.most_uniting([source for card in cards for source in card.sources] or waiting),
         "dividing": report_public.most_dividing(sources.values()),
         "version": constitution_version(inputs),
         "waiting": waiting,
         "moderated_otherwise": report_public.moderated_otherwise(inputs),
         "left_out": left_out,
+        "figures_told": [gettext("Consensus"), gettext("90%% interval"), *report_public.groups_told(inputs)],
         "anchored": behind - listed,
         "known_statements": behind | listed,
         "others": others,
@@ -159,8 +164,8 @@ def _told(
     told = {row.decision_id: "decisions" for _, rows in general for row in rows}
     for kind in left_out:
         rows = [row for part in kind.parts for row in part.statements]
-        told |= {row.decision_id: f"statement-{row.statement_id}" for row in rows if row.decision_id}
-    told |= {one.decision_id: f"statement-{source.statement_id}" for source in waiting for one in source.decisions}
+        told |= {row.decision_id: f"s{row.statement_id}" for row in rows if row.decision_id}
+    told |= {one.decision_id: f"s{source.statement_id}" for source in waiting for one in source.decisions}
     for card in reversed(cards):
         decisions = [*card.decisions, *(one for source in card.sources for one in source.decisions)]
         told |= {one.decision_id: f"principle-{inputs.derived_arm}-{card.principle_id}" for one in decisions}

@@ -42,6 +42,8 @@ LEDGER_KINDS = {
     "signoff": "sign-off",
 }
 """What pages call the decisions of each ledger."""
+MOST_LINKED = 100
+"""Decisions of a kind that are linked to; more are named, since each link is four times as long as its name."""
 OFTEN = 5
 """Decisions of which the same is said, from which on it is said once for all of them."""
 EFFECTS = ("entering", "leaving", "lost_principles", "gained_principles", "reworded_principles", "waiting")
@@ -58,23 +60,23 @@ def robustness_by_principle(robustness: pl.DataFrame, arm: str) -> dict[str, str
 def _robustness(row: Mapping[str, Any]) -> str:
     worlds = number(row["n_worlds"])
     if row["n_in"] == row["n_worlds"]:
-        told = gettext("It is in under each of %(worlds)s combinations of numbers that were tried.", worlds=worlds)
+        told = gettext("It is in with each of %(worlds)s combinations of numbers.", worlds=worlds)
     elif row["n_in"] == 0:
-        told = gettext("It is in under none of %(worlds)s combinations of numbers that were tried.", worlds=worlds)
+        told = gettext("It is in with none of %(worlds)s combinations of numbers.", worlds=worlds)
     else:
         told = gettext(
-            "It is in under %(share)s of %(worlds)s combinations of numbers that were tried.",
+            "It is in with %(share)s of %(worlds)s combinations of numbers.",
             share=_rounded(row["share_in"]),
             worlds=worlds,
         )
     if not row["hangs_on"]:
         return told
-    either = gettext("or")
-    numbers = f" {either} ".join(name.replace("_", " ") for name in row["hangs_on"])
+    names = [name.replace("_", " ") for name in row["hangs_on"]]
     if row["in_on_record"]:
-        alone = gettext("Another choice of %(numbers)s alone would take it out.", numbers=numbers)
+        alone = gettext("Hangs on %(numbers)s.", numbers=", ".join(names))
     else:
-        alone = gettext("Another choice of %(numbers)s alone would bring it in.", numbers=numbers)
+        either = gettext("or")
+        alone = gettext("Another choice of %(numbers)s alone would bring it in.", numbers=f" {either} ".join(names))
     return f"{told} {alone}"
 
 
@@ -193,6 +195,31 @@ def consequences(reversals: pl.DataFrame, n_groups: int) -> dict[str, list[str]]
     return found
 
 
+def briefly(reversals: pl.DataFrame, n_groups: int, constitution: pl.DataFrame) -> dict[tuple[str, str], str]:
+    """Say in a few words what the reversal of a decision would have changed, where that is nothing or one principle.
+
+    Args:
+        reversals: DECISION_REVERSALS.
+        n_groups: Opinion groups on record.
+        constitution: CONSTITUTION; of a principle that would be lost alone, its statements need not be named.
+
+    Returns:
+        By decision id and the id of the principle beside which that is so, which is empty where nothing would change.
+        Statements that would have been let in are not among them, since more is told of these.
+    """
+    behind = dict(constitution.select("principle_id", "statement_ids").iter_rows())
+    found = {}
+    for row in reversals.filter(pl.col("supposed") != "let in", n_groups=n_groups).iter_rows(named=True):
+        changed = {name for name in EFFECTS if row[name]}
+        if not changed:
+            found[row["reversal"], ""] = gettext("Otherwise the same.")
+        elif changed <= {"leaving", "lost_principles"} and len(row["lost_principles"]) == 1:
+            (principle,) = row["lost_principles"]
+            if set(row["leaving"]) <= set(behind.get(principle, ())):
+                found[row["reversal"], principle] = gettext("Otherwise lost.")
+    return found
+
+
 def _consequence(row: Mapping[str, Any], n_groups: int) -> str:
     """The table has it in English."""
     return str(row["consequence"]) if spoken().code == SOURCE else consequence(row, n_groups)
@@ -216,6 +243,11 @@ class Reversals:
     sentence: str
     beside: list[tuple[str, str]]
     rows: list[tuple[str, str]]
+
+    @property
+    def linked(self) -> bool:
+        """Whether those told of elsewhere are few enough to be linked to."""
+        return len(self.beside) <= MOST_LINKED
 
 
 def reversals_by_kind(reversals: pl.DataFrame, told: Mapping[str, str], n_groups: int) -> list[Reversals]:

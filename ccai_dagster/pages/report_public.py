@@ -24,7 +24,7 @@ from ccai_dagster.deliberation.stability import FEW_VOTES, INTERVAL
 from ccai_dagster.deliberation.structure import agreement_told, agreement_with_polis, has_structure, separation, verdict
 from ccai_dagster.deliberation.votes import group_name
 from ccai_dagster.pages.inputs import ReportInputs
-from ccai_dagster.pages.parts import Entry, StatementMarks
+from ccai_dagster.pages.parts import Entry, StatementMarks, usual_marks
 from ccai_dagster.pages.pictures.opinions import vote_shares
 from ccai_dagster.pages.pictures.style import colour
 from ccai_dagster.pages.report_decisions import robustness_by_principle
@@ -585,7 +585,7 @@ class LeftOutStatement:
     """A statement that led to no principle.
 
     Attributes:
-        agreement: Of each group, in words.
+        agreement: Of each of `groups_told`, a dash where nobody of it voted.
         because: By whose decision and why; empty if nobody decided.
         worded: Principles it was worded as, and how often each is in.
         further: Ids of the other decisions on it, replaced ones included.
@@ -597,7 +597,7 @@ class LeftOutStatement:
     gac: float | None
     gac_low: float | None
     gac_high: float | None
-    agreement: str
+    agreement: list[str]
     because: str
     decision_id: str | None
     worded: list[tuple[str, str]]
@@ -614,22 +614,29 @@ class LeftOutPart:
         ids: What stands before the statement's number in the id of every decision, which then is said once; empty if
             their ids are others.
         decision_id: The one decision on all of them, which then is said once; empty if each has its own.
+        marks: What its statements are marked with where nothing else is told.
     """
 
     because: str
     ids: str
     decision_id: str
+    marks: frozenset[str]
     statements: list[LeftOutStatement]
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Statements that are not in the constitution for the same reason, by whose decision and why."""
+    """Statements that are not in the constitution for the same reason, by whose decision and why.
+
+    Attributes:
+        scored: Whether any has a score.
+    """
 
     fate: str
     heading: str
     explanation: str
     n: int
+    scored: bool
     parts: list[LeftOutPart]
 
 
@@ -642,9 +649,10 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
         (pl.col("kind") == "statement") & ~pl.col("fate").is_in(["principle", "undecided"])
     )
     robustness = robustness_by_principle(inputs.principle_robustness, inputs.derived_arm)
+    groups = groups_told(inputs)
     by_fate: dict[str, dict[str, list[LeftOutStatement]]] = {}
     for row in trail.sort("gac", descending=True, nulls_last=True, maintain_order=True).to_dicts():
-        shown = _left_out_statement(row, records, sources, robustness)
+        shown = _left_out_statement(row, records, sources, robustness, groups)
         by_fate.setdefault(row["fate"], {}).setdefault(shown.because, []).append(shown)
     return [
         LeftOut(
@@ -652,13 +660,19 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
             heading=fate_told(fate),
             explanation=gettext(EXPLANATIONS[fate]) if fate in EXPLANATIONS else "",
             n=sum(len(rows) for rows in by_fate[fate].values()),
+            scored=any(row.gac is not None for rows in by_fate[fate].values() for row in rows),
             parts=[
-                LeftOutPart(because, _ids(rows), _id(rows), rows)
+                LeftOutPart(because, _ids(rows), _id(rows), usual_marks(row.entry for row in rows), rows)
                 for because, rows in sorted(by_fate[fate].items(), key=lambda part: -len(part[1]))
             ],
         )
         for fate in sorted(by_fate, key=_order)
     ]
+
+
+def groups_told(inputs: ReportInputs) -> list[str]:
+    """List the groups whose agreement with statements is told."""
+    return [group_name(key) for key in inputs.decision_trail["group_ids"].explode().drop_nulls().unique().sort()]
 
 
 def fate_told(fate: str) -> str:
@@ -681,10 +695,15 @@ def _id(rows: Sequence[LeftOutStatement]) -> str:
 
 
 def _left_out_statement(
-    row: Mapping[str, Any], records: Records, sources: Mapping[int, Source], robustness: Mapping[str, str]
+    row: Mapping[str, Any],
+    records: Records,
+    sources: Mapping[int, Source],
+    robustness: Mapping[str, str],
+    groups: Sequence[str],
 ) -> LeftOutStatement:
     (key,) = row["statement_ids"]
     source = sources.get(key)
+    agreement = {bar.name: percent(bar.share / 100) for bar in source.bars} if source else {}
     decision = None
     if row["fate"].startswith("moderated out") or row["fate"] == ABOUT_PEOPLE:
         decision = next(iter(records.on("moderation", key)), None)
@@ -698,7 +717,7 @@ def _left_out_statement(
         gac=row["gac"],
         gac_low=row["gac_low"],
         gac_high=row["gac_high"],
-        agreement=", ".join(f"{bar.name} {percent(bar.share / 100)}" for bar in source.bars) if source else "",
+        agreement=[agreement.get(name, "–") for name in groups],
         because=f"{decision.because} ({decision.decided_by}, {decision.decided_at[:10]})" if decision else "",
         decision_id=decision.decision_id if decision else None,
         worded=[(principle, robustness.get(principle, "")) for principle in worded],

@@ -23,7 +23,8 @@ from ccai_dagster.pages.report import render_report
 __all__ = ["inputs", "small_consultation"]
 
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-SHOWN = ":is([data-item], .items > li):not([hidden])"
+SHOWN = ":is([data-item], .items > :is(li, details, tr[id])):not([hidden])"
+WORDS = "items => items.map(item => Array.from(item.cells || [item], each => each.textContent).join(' '))"
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Opened:
 
     def shown(self) -> list[str]:
         """The words of the entries that are left after searching."""
-        return [" ".join(text.split()) for text in self.page.locator(SHOWN).all_text_contents()]
+        return [" ".join(text.split()) for text in self.page.locator(SHOWN).evaluate_all(WORDS)]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def opened(context_of_files: BrowserContext, file: Path) -> Iterator[Opened]:
 
 def test_search_leaves_what_has_all_words_and_unfolds_it(opened: Opened) -> None:
     page, before = opened.page, len(opened.shown())
-    left_out = page.locator("#statement-5")
+    left_out = page.locator("#s5")
     assert not left_out.is_visible()
     page.get_by_label("Search principles").fill("SHORT the ai")
     assert [text[:24] for text in opened.shown()] == ["5 The AI should be short"]
@@ -146,11 +147,11 @@ def test_the_keyboard_reaches_search_filters_and_folds(opened: Opened) -> None:
 def test_a_link_into_what_is_folded_or_searched_away_shows_it(opened: Opened) -> None:
     page = opened.page
     page.get_by_label("Search principles").fill("honest")
-    assert not page.locator("#statement-5").is_visible()
-    page.evaluate("location.hash = 'statement-5'")
+    assert not page.locator("#s5").is_visible()
+    page.evaluate("location.hash = 'statement-5'")  # as earlier pages called it
     page.wait_for_function("document.getElementById('search-text').value === ''")
-    assert page.locator("#statement-5").is_visible()
-    covered = page.locator("#statement-5").bounding_box()
+    assert page.locator("#s5").is_visible()
+    covered = page.locator("#s5").bounding_box()
     bar = page.locator("#search").bounding_box()
     assert covered is not None
     assert bar is not None
@@ -181,11 +182,11 @@ def test_print_unfolds_everything_and_leaves_the_search_out(opened: Opened) -> N
     page = opened.page
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
-    assert page.locator("#statement-5").is_visible()
+    assert page.locator("#s5").is_visible()
     assert not page.locator("#search").is_visible()
     page.emulate_media(media="screen")
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
-    assert not page.locator("#statement-5").is_visible()
+    assert not page.locator("#s5").is_visible()
 
 
 def test_a_program_for_accessibility_finds_nothing(opened: Opened) -> None:
@@ -216,12 +217,12 @@ def test_an_id_that_is_said_once_for_many_is_found_at_each(
 ) -> None:
     once = tmp_path / "once.html"
     text = file.read_text(encoding="utf-8")
-    assert '<ul class="plain items">' in text
-    once.write_text(text.replace('<ul class="plain items">', f'<ul class="plain items" {said}>'), "utf-8")
+    assert '<tbody class="part items"' in text
+    once.write_text(text.replace('<tbody class="part items"', f'<tbody class="part items" {said}'), "utf-8")
     page = context_of_files.new_page()
     page.goto(once.as_uri())
     page.get_by_label("Search principles").fill("moderation-5")
-    assert Opened(page).shown() and page.locator("#statement-5").is_visible()
+    assert Opened(page).shown() and page.locator("#s5").is_visible()
     page.close()
 
 

@@ -49,7 +49,7 @@ def test_people_stand_on_the_map_as_far_apart_as_they_voted() -> None:
     # 688 units for 2 of the first line of difference, so 344 for 1 of the second, which goes upwards.
     assert drawn.tall == 344 + 2 * TOP
     assert points(drawn, 0) == [(TOP, TOP + 344), (TOP + 344, TOP + 172)]
-    assert points(drawn, 1) == [(WIDE - TOP, TOP)] * 2
+    assert points(drawn, 1) == [(WIDE - TOP, TOP)], "two at the same place look like one"
     assert [label.text for label in drawn.labels] == ["A", "B"]
     assert drawn.alt == "Map of 4 participants by how they voted: 2 people in Group A and 2 people in Group B."
     assert drawn.keys == [("#0072B2", "2 people in Group A"), ("#D55E00", "2 people in Group B")]
@@ -77,6 +77,11 @@ def test_every_score_has_its_line_and_the_cut_is_where_it_is() -> None:
     ]
     assert drawn.keys == [("#E69F00", "within sampling error of the cut (1)"), ("#0072B2", "reaches the cut (1)")]
     assert not [shape for shape in drawings.consensus_intervals(STABILITY, None).shapes if shape.kind == "cut"]
+
+
+def test_lines_that_lie_upon_each_other_are_drawn_once() -> None:
+    lines = [(5, 90, 40), (5, 70, 20), (5, 10, 15), (4, 30, 20), (5, 50, 45)]
+    assert drawings._upright(lines) == "M4 30V20M5 15V10M5 90V20"
 
 
 def test_bars_stand_where_their_statements_are_and_a_score_of_one_is_in_the_last() -> None:

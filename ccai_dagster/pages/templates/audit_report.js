@@ -6,12 +6,12 @@
   var clear = form.querySelector("button[type=reset]");
   var content = document.getElementById("content");
   var lists = list("select", form);
-  var ITEM = "[data-item], .items > li";
+  var ITEM = "[data-item], .items > :is(li, details, tr[id])";
   var SHOWN = ":is(" + ITEM + "):not([hidden])";
   var items = list(ITEM, content);
   var folds = list("details", content);
-  var groups = list("section, details.fold, .part", content);
-  var texts = items.map(function (item) { return plain(item.textContent + " " + decision(item)); });
+  var groups = list("section, details.fold, .items > details, .part", content);
+  var texts = items.map(function (item) { return plain(textOf(item) + " " + decision(item)); });
   var opened = [];
   var printed = [];
 
@@ -22,10 +22,14 @@
     // Names of values are written with spaces in sentences and with underscores in ledgers.
     return text.toLowerCase().replace(/_/g, " ");
   }
+  function textOf(item) {
+    // Nothing stands between two cells.
+    return item.cells ? list("td", item).map(textOf).join(" ") : item.textContent;
+  }
   function decision(item) {
     // What is decided on many at once, or has an id that follows from the statement's number, is said once for all.
     var held = item.parentElement.dataset;
-    return held.ids ? held.ids + item.id.replace("statement-", "") : held.decision || "";
+    return held.ids ? held.ids + item.id.slice(1) : held.decision || "";
   }
   function fits(item, text, words) {
     return lists.every(function (each) {
@@ -55,7 +59,7 @@
       var holds = !active || group.matches(SHOWN) || group.querySelector(SHOWN);
       group.classList.toggle("empty", !holds);
       // An entry that is a fold is opened for what stands in it, and stays one line for a choice from a list.
-      if (active && holds && (words.length || !group.matches("[data-item]")) && group.matches("details.fold:not([open])")) {
+      if (active && holds && (words.length || !group.matches(ITEM)) && group.matches("details:not([open])")) {
         group.open = true;
         opened.push(group);
       }
@@ -70,7 +74,8 @@
     search();
   }
   function reveal() {
-    var target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    // Addresses of earlier pages had a longer name for a statement.
+    var target = document.getElementById(decodeURIComponent(location.hash.slice(1)).replace(/^statement-(?=\d)/, "s"));
     if (!target || !content.contains(target)) { return; }
     if (target.closest("[hidden], .empty")) { everything(); }
     for (var fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) { fold.open = true; }
