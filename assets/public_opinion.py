@@ -25,7 +25,7 @@ from ccai_dagster.deliberation import consensus, importance, representative, rep
 from ccai_dagster.deliberation.group_profile import group_profile as profile_of
 from ccai_dagster.deliberation.group_profile import group_profile_of_counts
 from ccai_dagster.deliberation.importing.group_counts import COUNTS_ALONE
-from ccai_dagster.deliberation.votes import clean_votes, vote_matrix, votes_of_everybody, with_importance
+from ccai_dagster.deliberation.votes import clean_votes, vote_matrix, votes_among, votes_of_everybody, with_importance
 from ccai_dagster.pages import pictures
 
 asset = partial(table_asset, group="deliberation", owner="team:deliberation")
@@ -131,7 +131,7 @@ def _beside_agreement() -> list[dg.AssetsDefinition]:
         description="Which statements people marked as important, by group; empty if the export does not tell.",
     )
     def important_statements(raw_votes: pl.DataFrame, statements: pl.DataFrame, opinion_groups: pl.DataFrame) -> Table:
-        votes = raw_votes.join(statements, on="statement_id", how="semi")
+        votes = raw_votes.filter(pl.col("statement_id").is_in(statements["statement_id"].implode()))
         frame = importance.important_statements(votes, opinion_groups)
         return Table(frame, {"first ones": _in_words(frame.head(10), ["share", "n_important", "n_votes"], statements)})
 
@@ -147,9 +147,7 @@ def _beside_agreement() -> list[dg.AssetsDefinition]:
         group_votes: pl.DataFrame,
     ) -> Table:
         counting = participants.filter(pl.col("fate") != "excluded")
-        votes = raw_votes.join(counting, on="participant_id", how="semi").join(
-            statements, on="statement_id", how="semi"
-        )
+        votes = votes_among(raw_votes.select(list(contracts.VOTES.fields)), statements, counting)
         given = participants.is_empty()
         frame = (
             uncertain.uncertain_of_counts(group_votes)

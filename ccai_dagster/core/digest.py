@@ -17,6 +17,8 @@ from ccai_dagster.core.errors import ConsultationError
 
 SHORT = 12
 """Characters of a digest that are shown to people; files keep all 64."""
+AT_ONCE = 100_000
+"""Rows that are written as JSON lines before they are digested, which bounds the memory it takes."""
 
 
 def text_digest(text: str) -> str:
@@ -45,9 +47,12 @@ def table_digest(table: pl.DataFrame) -> str:
                 "out what it was computed from."
             )
     schema = json.dumps([[name, str(dtype)] for name, dtype in table.schema.items()])
-    rows = io.BytesIO()
-    table.write_ndjson(rows)
-    return hashlib.sha256(schema.encode() + b"\n" + rows.getvalue()).hexdigest()
+    digest = hashlib.sha256(schema.encode() + b"\n")
+    for part in table.iter_slices(AT_ONCE):
+        rows = io.BytesIO()
+        part.write_ndjson(rows)
+        digest.update(rows.getbuffer())
+    return digest.hexdigest()
 
 
 def holds_floats(dtype: pl.DataType) -> bool:

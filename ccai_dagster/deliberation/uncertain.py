@@ -24,8 +24,15 @@ def uncertain_statements(votes: pl.DataFrame, opinion_groups: pl.DataFrame) -> p
             in Polis.
         opinion_groups: OPINION_GROUPS; who is in none counts in no group.
     """
-    by_group = _counted(votes.join(opinion_groups, on="participant_id"), "statement_id", "group_id")
-    return _uncertain(_counted(votes, "statement_id"), by_group)
+    group = pl.col("participant_id").replace_strict(
+        opinion_groups["participant_id"], opinion_groups["group_id"], default=None, return_dtype=pl.Int64
+    )
+    by_group = (
+        votes.select("statement_id", "vote", group_id=group)
+        .group_by("statement_id", "group_id")
+        .agg(n_votes=pl.len().cast(pl.Int64), n_pass=(pl.col("vote") == 0).sum().cast(pl.Int64))
+    )
+    return _uncertain(_of_everybody(by_group), by_group.drop_nulls("group_id"))
 
 
 def uncertain_of_counts(group_votes: pl.DataFrame) -> pl.DataFrame:
@@ -37,7 +44,7 @@ def uncertain_of_counts(group_votes: pl.DataFrame) -> pl.DataFrame:
     cast = group_votes.select(
         "statement_id", "group_id", "n_pass", n_votes=pl.sum_horizontal("n_agree", "n_disagree", "n_pass")
     ).filter(pl.col("n_votes") > 0)
-    return _uncertain(cast.group_by("statement_id").agg(pl.col("n_votes", "n_pass").sum()), cast)
+    return _uncertain(_of_everybody(cast), cast)
 
 
 def _uncertain(counts: pl.DataFrame, by_group: pl.DataFrame) -> pl.DataFrame:
@@ -70,5 +77,5 @@ def _uncertain(counts: pl.DataFrame, by_group: pl.DataFrame) -> pl.DataFrame:
     return UNCERTAIN_STATEMENTS.build(rows)
 
 
-def _counted(votes: pl.DataFrame, *by: str) -> pl.DataFrame:
-    return votes.group_by(by).agg(n_votes=pl.len().cast(pl.Int64), n_pass=(pl.col("vote") == 0).sum().cast(pl.Int64))
+def _of_everybody(by_group: pl.DataFrame) -> pl.DataFrame:
+    return by_group.group_by("statement_id").agg(pl.col("n_votes", "n_pass").sum())

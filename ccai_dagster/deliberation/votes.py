@@ -124,12 +124,15 @@ def clean_participants(
 
 def clean_votes(raw_votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame) -> pl.DataFrame:
     """Return the table `votes`: votes of kept participants on statements that are in, sorted by id."""
-    kept = participants.filter("kept")
-    return (
-        raw_votes.join(statements, on="statement_id", how="semi")
-        .join(kept, on="participant_id", how="semi")
-        .sort("participant_id", "statement_id")
-        .select(list(VOTES.fields))
+    votes = votes_among(raw_votes.select(list(VOTES.fields)), statements, participants.filter("kept"))
+    return votes.sort("participant_id", "statement_id")
+
+
+def votes_among(votes: pl.DataFrame, statements: pl.DataFrame, participants: pl.DataFrame) -> pl.DataFrame:
+    """Return the votes of these participants on these statements, in their order."""
+    return votes.filter(
+        pl.col(name).is_in(table[name].implode())
+        for name, table in (("statement_id", statements), ("participant_id", participants))
     )
 
 
@@ -262,13 +265,12 @@ def in_context(matrix: VoteMatrix, raw_votes: pl.DataFrame, participants: pl.Dat
         The same votes, with the number of statements that are not in, the votes of those who cast too few, and the
         order of joining by the time of the first vote that counts (None where a time is missing).
     """
-    counted = raw_votes.join(participants.filter(pl.col("fate") != "excluded"), on="participant_id", how="semi")
+    counting = participants.filter(pl.col("fate") != "excluded")["participant_id"]
+    counted = raw_votes.filter(pl.col("participant_id").is_in(counting.implode()))
     statement_ids = pl.Series("statement_id", matrix.statement_ids)
     voted_on = counted["statement_id"].unique()
     few = participants.filter(pl.col("fate") == "too few votes")
-    theirs = counted.join(few, on="participant_id", how="semi").filter(
-        pl.col("statement_id").is_in(statement_ids.implode())
-    )
+    theirs = votes_among(counted, statement_ids.to_frame(), few)
     below_minimum = vote_matrix(theirs, few["participant_id"], statement_ids) if few.height else None
     moderated_out = int((~voted_on.is_in(statement_ids.implode())).sum())
     return replace(matrix, moderated_out=moderated_out, below_minimum=below_minimum, joined=_joined(matrix, counted))

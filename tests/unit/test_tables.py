@@ -175,6 +175,26 @@ def test_a_number_that_is_not_finite_breaks_its_contract_and_has_no_digest(value
             table_digest(table)
 
 
+@pytest.mark.parametrize("rows", [[("a", 1), ("a", 2), ("b", 1)], [("b", 1), ("a", 2), ("a", 1)]])
+def test_a_key_that_stands_twice_breaks_its_contract_in_whatever_order(rows: list[tuple[str, int]]) -> None:
+    votes = contract("votes", ("who", "what"), who=Field(pl.String, "a name"), what=Field(pl.Int64, "a number"))
+
+    def violated(*given: tuple[str, int]) -> pl.DataFrame:
+        return votes.violations(pl.DataFrame(list(given), votes.dtypes, orient="row"))
+
+    assert violated(*rows).is_empty() and violated().is_empty() and violated(rows[0]).is_empty()
+    for place in range(4):
+        found = violated(*rows[:place], rows[1], *rows[place:])
+        assert found.height == 2 and set(found["check"]) == {"unique"}
+
+
+def test_the_digest_of_a_table_is_the_same_in_one_piece_and_in_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pl.DataFrame({"who": ["a", "b", "c"], "share": [0.5, None, 1.0], "of": [[1], [], [2, 3]]})
+    whole = table_digest(table)
+    monkeypatch.setattr("ccai_dagster.core.digest.AT_ONCE", 2)
+    assert table_digest(table) == whole != table_digest(table.reverse())
+
+
 def test_an_older_table_is_read_and_known_by_its_content(tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         chain, path = older(tmp_path, instance)

@@ -78,6 +78,8 @@ def _without_thousands(text: pl.Series) -> pl.Series:
 
 def lost_digits(text: pl.Series) -> pl.Series:
     """Whether a cell is a number in E notation with fewer decimals than its exponent asks for."""
+    if not text.str.contains("[eE]").any():
+        return pl.repeat(False, text.len(), eager=True)  # as nearly always, and sooner told
     parts = text.str.extract_groups(E_NOTATION).struct
     decimals, exponent = parts.field("1").str.len_chars().fill_null(0), parts.field("2").cast(pl.Int64, strict=False)
     return (decimals < exponent).fill_null(False)
