@@ -33,6 +33,7 @@ def main() -> None:
             lambda ask=ask: python(*ask),
             lambda: python("-c", "import dagster"),
             "import dagster",
+            0.7,
             clock=cpu_seconds,
         )
     elsewhere = (f"{CONSULTATION}/", f"{SAMPLE_FILES}/", f"{OUTSIDE}/")
@@ -42,6 +43,7 @@ def main() -> None:
         lambda: python("-m", "ccai_dagster.cli.app", "verify"),
         lambda: [file_digest(path) for path in files],
         f"SHA-256 of its {len(files)} results",
+        2,
         runs=3,
     )
 

@@ -16,4 +16,8 @@ def main() -> None:
     def python(code: str) -> None:
         subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
-    compare("loading the definitions", lambda: python(LOAD), lambda: python("import dagster"), "import dagster")
+    compare("loading the definitions", lambda: python(LOAD), lambda: python("import dagster"), "import dagster", 1.6)
+
+
+if __name__ == "__main__":
+    main()

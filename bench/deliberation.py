@@ -77,7 +77,11 @@ def panel(votes: pl.DataFrame) -> None:
             KMeans(number, n_init=10, random_state=1).fit(positions)
 
     compare(
-        f"deliberation, {votes.height:,} votes", lambda: _whole(votes), reference, "PCA and k-means of scikit-learn"
+        f"deliberation, {votes.height:,} votes",
+        lambda: _whole(votes),
+        reference,
+        "PCA and k-means of scikit-learn",
+        0.5,
     )
 
 

@@ -62,6 +62,7 @@ def scoring(model: TransformersModel) -> None:
             lambda: ask(model, questions),
             bare_scoring(model, questions),
             "the bare forward passes of the same batches",
+            1.2,
             RUNS,
         )
 
@@ -78,6 +79,7 @@ def sorting(model: TransformersModel) -> None:
             lambda: ask(model, questions),
             lambda: unsorted(model, questions),
             "in batches as they come",
+            1,
             RUNS,
         )
 
@@ -90,6 +92,7 @@ def sampling(model: TransformersModel) -> None:
         lambda: model.generate(prompts, new_tokens=NEW_TOKENS, temperature=1.0, seed=1),
         bare_sampling(model, prompts),
         "bare generate of the same batches",
+        0.5,
         RUNS,
     )
 
@@ -104,6 +107,7 @@ def sharing(title: str, questions: Callable[[], Questions]) -> Callable[[Transfo
             lambda: ask(model, own),
             lambda: without_sharing(model, own),
             "each question read whole",
+            0.8,
             RUNS,
         )
 

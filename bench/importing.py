@@ -99,6 +99,7 @@ def main(arguments: Sequence[str] = ()) -> None:
                 lambda place=place: read_votes(place),  # type: ignore[misc]
                 lambda bare=bare: pl.read_csv(bare).sort("vote"),  # type: ignore[misc]
                 "the file alone, in polars, sorted",
+                5,
                 asked.runs,
             )
 

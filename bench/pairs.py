@@ -41,6 +41,7 @@ def compare(
     action: Callable[[], object],
     reference: Callable[[], object],
     told: str,
+    goal: float,
     runs: int = 5,
     clock: Callable[[Callable[[], object]], float] = seconds,
 ) -> None:
@@ -51,6 +52,7 @@ def compare(
         action: The project's own.
         reference: What it is compared with.
         told: The reference in words.
+        goal: The ratio that is wanted, at most.
         runs: Pairs, after one uncounted.
         clock: What times a call.
     """
@@ -59,4 +61,6 @@ def compare(
     pairs = [(clock(action), clock(reference)) for _ in range(runs)]
     own, other = statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
     ratio = statistics.median(a / b for a, b in pairs)
-    print(f"{name}: {own:.2f} s; {told}: {other:.2f} s; ratio {ratio:.2f} (median of {runs})", flush=True)
+    print(
+        f"{name}: {own:.2f} s; {told}: {other:.2f} s; ratio {ratio:.2f} (goal {goal:g}; median of {runs})", flush=True
+    )

@@ -132,7 +132,7 @@ def main(folder: Path | None = None) -> None:
     taken = time.perf_counter() - began
     print(
         f"Scores of {items.height:,} items of BBQ and {len(tables)} models, {BOOTSTRAPS:,} bootstraps: "
-        f"{scores.height} rows in {taken:.1f} s; {SECONDS:.0f} s are allowed; ratio {taken / SECONDS:.2f}",
+        f"{scores.height} rows in {taken:.1f} s (goal {SECONDS:.0f} s, ratio {taken / SECONDS:.2f})",
         flush=True,
     )
 

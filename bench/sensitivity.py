@@ -61,5 +61,10 @@ def main() -> None:
         lambda: decision_worlds(inputs, ON_RECORD, single, combined),
         reference,
         f"{GROUPED} worlds one by one",
+        10,
         runs=3,
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -41,6 +41,7 @@ def main() -> None:
             lambda: judge_comparisons(replace(model, kept=KeptLines(next(files))), next(asked), "letters"),
             bare(model, bodies),
             f"a bare client with {TOGETHER} of the same requests under way",
+            1.2,
             RUNS,
         )
 
