@@ -28,9 +28,11 @@ def uncertain_statements(votes: pl.DataFrame, opinion_groups: pl.DataFrame) -> p
         opinion_groups["participant_id"], opinion_groups["group_id"], default=None, return_dtype=pl.Int64
     )
     by_group = (
-        votes.select("statement_id", "vote", group_id=group)
+        votes.lazy()
+        .select("statement_id", "vote", group_id=group)
         .group_by("statement_id", "group_id")
         .agg(n_votes=pl.len().cast(pl.Int64), n_pass=(pl.col("vote") == 0).sum().cast(pl.Int64))
+        .collect(engine="streaming")  # half the memory; rows in any order
     )
     return _uncertain(_of_everybody(by_group), by_group.drop_nulls("group_id"))
 
