@@ -26,7 +26,7 @@ def main() -> None:
     def python(*arguments: str) -> None:
         subprocess.run([sys.executable, "-W", "ignore", *arguments], check=True, capture_output=True)
 
-    for words in ("audit 17", "audit consensus", "status", "what-if threshold gac_threshold 0.5"):
+    for words in ("audit 17", "audit people", "status", "what-if threshold gac_threshold 0.5"):
         ask = ["-m", "ccai_dagster.cli.app", *words.split()]
         compare(
             f"CPU of ccai {words}",
