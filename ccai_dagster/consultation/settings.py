@@ -281,15 +281,15 @@ class EvaluationSettings(Settings):
 class ControlSettings(Settings):
     """The positive control: two models trained by a rule and by its opposite, the same in every profile.
 
-    Every pair is learnt from about once. With five steps on two thirds of them the embedded model that was taught to
-    write plainly did not differ beyond doubt from the untrained one.
+    Every pair is learnt from one and a half times. After eight steps the embedded model that was taught to write plainly
+    differed beyond doubt from the untrained one in two of three draws of pairs, prompts and responses.
     """
 
     pairs: PairSettings = Field(PairSettings(prompts=60), description="pairs of the untrained model's responses")
     held_out_share: float = Field(0.02, gt=0, lt=1, description="share of the pairs that is not trained on")
     max_tokens: int = Field(160, ge=16, description="longest exchange, in tokens")
     policy: PolicySettings = Field(
-        PolicySettings(steps=8, learning_rate=1e-3), description="training of either, by direct preferences"
+        PolicySettings(steps=12, learning_rate=1e-3), description="training of either, by direct preferences"
     )
     held_out_prompts: int = Field(30, ge=2, description="prompts that all respond to afterwards")
     samples: int = Field(3, ge=1, description="responses to each of them")
