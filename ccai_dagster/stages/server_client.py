@@ -5,6 +5,7 @@ Belongs here: what is true of any question. What is asked and how an answer is r
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
@@ -33,6 +34,10 @@ GAIN = 1.15
 _TOO_LONG = re.compile(
     r"context.?(size|length|window)|maximum.{0,20}(context|length|tokens)|too (long|many tokens)|max_model_len", re.I
 )
+PASSING = {408, 425, 429, 502, 503, 504, *range(520, 530)}
+"""What a server, or what stands before it, answers while it is busy, gone or started again."""
+BROKEN_OFF = ("abort", "error", "cancelled")
+"""Reasons for an answer's end that are no end of it."""
 _FOR_NOW = re.compile(r"loading|overload|try again|temporar|unavailable|rate.?limit|too many requests", re.I)
 _SHOWN = 300
 """Characters of a server's own words in an error."""
@@ -112,7 +117,11 @@ class ServerClient:
             url: With or without the version at its end.
             pause: Seconds before the second attempt, doubled after each; more if the server says so.
             setting: Where the server is named in a profile, for errors.
+
+        Raises:
+            ConsultationError: It is no address of a server.
         """
+        check_address(url, setting)
         self.base = base_address(url)
         self.root = re.sub(r"/v\d+$", "", self.base)
         self.pace = Pace(settings.parallel)
@@ -149,7 +158,7 @@ class ServerClient:
         """Return what a server tells at an address, asked once; None where it has nothing there."""
         import httpx
 
-        with suppress(httpx.HTTPError, ValueError):
+        with suppress(httpx.HTTPError, ValueError, RecursionError):
             response = self._http.get(address)
             return response.json() if response.status_code == 200 else None
         return None
@@ -194,43 +203,62 @@ class ServerClient:
     def _http(self) -> Any:
         import httpx
 
-        key = os.environ.get(SERVER_KEY)
+        key = os.environ.get(SERVER_KEY, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ConsultationError(f"{SERVER_KEY} holds characters that no key has. Set it anew.")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=MOST_PARALLEL)
         return httpx.Client(timeout=self._settings.timeout, headers=headers, limits=limits)
 
-    def _tried(self, address: str, body: Mapping[str, Any]) -> Any:
+    def _came(self, address: str, body: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
+        """Return status, headers and content of what comes within the time that one answer may take."""
         import httpx
 
+        late = f"no answer within {self._settings.timeout:g} seconds"
+        end = time.monotonic() + self._settings.timeout
+        content = b""
         try:
-            response = self._http.post(address, json=body)
+            with self._http.stream("POST", address, json=body) as response:
+                # The library's own limit is between two pieces of an answer, of which a slow one has many.
+                for piece in response.iter_bytes():
+                    content += piece
+                    if time.monotonic() > end:
+                        raise _Trouble(late)
+                return response.status_code, response.headers, content
         except httpx.ConnectTimeout as error:
             raise _Trouble("no connection") from error
         except httpx.TimeoutException as error:
-            raise _Trouble(f"no answer within {self._settings.timeout:g} seconds") from error
+            raise _Trouble(late) from error
         except httpx.HTTPError as error:
             raise _Trouble(f"{type(error).__name__}: {error}") from error
+
+    def _tried(self, address: str, body: Mapping[str, Any]) -> Any:
+        status, headers, content = self._came(address, body)
+        text = content.decode("utf-8", "replace").strip()
         try:
-            answer = response.json()
-        except ValueError:
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
             answer = None
-        status = response.status_code
-        words = _words(answer) if answer is not None else response.text.strip()
-        if status == 429 or (status >= 500 and status != 501):  # 501: it has no such thing
+        words = _words(answer) if answer is not None else text
+        if status in PASSING or (status >= 500 and status != 501):  # 501: it has no such thing
             if status == 429:
                 self.pace.refused()
             self._reached |= status in (429, 503)
-            passing = status in (429, 502, 503, 504)
-            raise _Trouble(_said(f"status {status}", words), asked_patience(response.headers), failure=not passing)
+            failure = status not in PASSING
+            raise _Trouble(_said(f"status {status}", words), asked_patience(headers), failure=failure)
         if status != 200 or _is_error(answer):
             if status == 200 and (_FOR_NOW.search(words) or _code(answer) in (429, 503)):
                 self._reached = True
-                raise _Trouble(_said("an error", words), asked_patience(response.headers))
+                raise _Trouble(_said("an error", words), asked_patience(headers))
             hint = f" Is {SERVER_KEY} right?" if status in (401, 403) else self._remedy(body, words)
+            if place := headers.get("location"):
+                hint = f" It points to {place}: name that server in {self._setting}.server_url."
             said = _said(f"status {status}", words)
             raise Refused(f"{address} refused a request with {said}.{hint}", words)
         if answer is None:
-            raise ConsultationError(f"{address} did not answer with JSON: {response.text[:_SHOWN]!r}.")
+            raise ConsultationError(f"{address} did not answer with JSON: {text[:_SHOWN]!r}.")
+        if (broken := _broken_off(answer)) is not None:
+            raise _Trouble(broken, failure=True)
         return answer
 
     def _remedy(self, body: Mapping[str, Any], words: str) -> str:
@@ -254,6 +282,27 @@ class _Trouble(Exception):
         self.failure = failure
 
 
+def check_address(url: str, setting: str) -> None:
+    """Raise a `ConsultationError` unless this is the address of a server; `setting` is where it is named."""
+    import httpx
+
+    try:
+        read = httpx.URL(url)
+        if read.userinfo:
+            raise ConsultationError(
+                f"{setting}.server_url holds a name or a password, and addresses are put on record. Take it out; a key "
+                f"belongs into {SERVER_KEY}."
+            )
+        whole = read.scheme in ("http", "https") and read.host and not read.query and not read.fragment
+    except httpx.InvalidURL:
+        whole = False
+    if not whole:
+        raise ConsultationError(
+            f"{setting}.server_url {url!r} is no address of a server. Write http:// or https:// and a host, for "
+            "instance http://localhost:8000/v1."
+        )
+
+
 def base_address(url: str) -> str:
     """Return the address that OpenAI's paths follow: as it is if its path names a version, else `/v1` is added."""
     bare = url.rstrip("/")
@@ -270,7 +319,7 @@ def asked_patience(headers: Mapping[str, str]) -> float:
         text = headers.get(name, "").strip()
         if re.fullmatch(r"\d+(\.\d*)?", text, re.ASCII):
             return min(float(text) / unit, LONGEST_PAUSE)
-        with suppress(ValueError, TypeError):
+        with suppress(ValueError, TypeError, OverflowError):
             date = parsedate_to_datetime(text)
             seconds = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
             return min(max(seconds, 0.0), LONGEST_PAUSE)
@@ -280,6 +329,18 @@ def asked_patience(headers: Mapping[str, str]) -> float:
 def _is_error(answer: Any) -> bool:
     """Tell whether this is an error, whatever its status says."""
     return isinstance(answer, dict) and bool(answer.get("error") or answer.get("object") == "error")
+
+
+def _broken_off(answer: Any) -> str | None:
+    """Say why the text in an answer is none, though the answer came: the server stopped, or what it asks did."""
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    first = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(first, dict):
+        return None
+    if first.get("error"):
+        return _said("an error", _words(first))
+    reason = first.get("finish_reason")
+    return f"an answer that was broken off: {reason!r}" if reason in BROKEN_OFF else None
 
 
 def _code(answer: Any) -> Any:

@@ -45,6 +45,10 @@ CONVERSATIONS_A_PART = 512
 _WORD_BEGINNINGS = "\u0120\u2581\u010a"
 """What stands for a space or a line break in raw names of tokens (byte-level and SentencePiece)."""
 _CLOSING = ").:,]\"'*"
+_CUT = ("length", "max_tokens", "content_filter")
+"""Reasons for the end of an answer that the model did not end."""
+_ROUNDING = 0.05
+"""Nats by which a probability may lie above 1."""
 
 
 class EchoMissing(ConsultationError):
@@ -303,9 +307,8 @@ class OpenAIServerModel:
         """Return a response as it comes, with the log-probability of each of its tokens; nothing is kept."""
         limits = {"max_tokens": new_tokens, "temperature": temperature, "seed": seed}
         answer = self._answered({**_prompt_fields(conversation), **limits, "logprobs": True})
-        text = str(_value_at(answer, self.url, "choices", 0, "message").get("content") or "")
-        tokens = _value_at(answer, self.url, "choices", 0, "logprobs", "content")
-        return text, [_number(token, self.url, "logprob") for token in tokens]
+        tokens = _list_at(answer, self.url, "choices", 0, "logprobs", "content")
+        return _text(answer, self.url), [_log_probability(token, self.url, "logprob") for token in tokens]
 
     def next_tokens(self, conversation: Conversation, prefix: str = "") -> dict[str, float]:
         """Return the log-probabilities of the likeliest next tokens, without the marks of their spelling."""
@@ -345,19 +348,21 @@ class OpenAIServerModel:
     def context_tokens(self) -> int | None:
         """Return how many tokens the model can read on this server, if it says so."""
         listed = self.client.get(f"{self.client.base}/models")
-        for each in listed.get("data") or [] if isinstance(listed, dict) else []:
-            if isinstance(each, dict) and (each.get("id") == self.model or len(listed["data"]) == 1):
-                meta = each.get("meta") or {}
+        data = listed.get("data") if isinstance(listed, dict) else None
+        models = data if isinstance(data, list) else []
+        for each in models:
+            if isinstance(each, dict) and (each.get("id") == self.model or len(models) == 1):
+                meta = each.get("meta")
                 found = [each.get(name) for name in ("max_model_len", "context_length", "max_context_length")]
-                return next((size for size in [*found, meta.get("n_ctx")] if isinstance(size, int)), None)
+                found.append(meta.get("n_ctx") if isinstance(meta, dict) else None)
+                return next((size for size in found if isinstance(size, int)), None)
         return None
 
     def _generated(self, answer: Any, conversation: Conversation) -> tuple[str, bool]:
-        choice = _value_at(answer, self.url, "choices", 0)
-        finished = _value_at(answer, self.url, "choices", 0, "finish_reason") != "length"
-        if "message" not in choice and "text" in choice:
-            return str(choice["text"] or ""), finished
-        text = str(_value_at(answer, self.url, "choices", 0, "message").get("content") or "")
+        finished = _value_at(answer, self.url, "choices", 0, "finish_reason") not in _CUT
+        text = _text(answer, self.url)
+        if "message" not in answer["choices"][0]:
+            return text, finished
         if conversation[-1][0] == "assistant" and not is_plain(conversation):
             # llama.cpp repeats the beginning of a turn that it continues.
             text = text.removeprefix(without_any_control_tokens(conversation[-1][1]))
@@ -375,6 +380,11 @@ class OpenAIServerModel:
             places = self._places(self._posted({**body, "max_tokens": AFTER_CONTROL_TOKENS}))
         listed = next((each for each in places if _spoken(each)), places[0])
         tokens = [(self._spelt(token), log) for token, log in listed]
+        if np.logaddexp.reduce([log for _, log in tokens]) > _ROUNDING:
+            raise ConsultationError(
+                f"{self.url}: the likeliest tokens that the server tells have a probability above 1 together, so what "
+                f"it calls `logprob` is none: {listed[:5]}. Take another server."
+            )
         return {
             token: float(np.logaddexp.reduce([log for other, log in tokens if other == token])) for token, _ in tokens
         }
@@ -386,10 +396,10 @@ class OpenAIServerModel:
         if isinstance(likely, list) and likely and isinstance(likely[0], dict):  # of a plain completion
             places = [[{"token": token, "logprob": log} for token, log in each.items()] for each in likely if each]
         else:
-            content = _value_at(answer, self.url, "choices", 0, "logprobs", "content")
-            places = [_value_at(each, self.url, "top_logprobs") for each in content]
+            content = _list_at(answer, self.url, "choices", 0, "logprobs", "content")
+            places = [_list_at(each, self.url, "top_logprobs") for each in content]
         listed = [
-            [(str(_value_at(item, self.url, "token")), _number(item, self.url, "logprob")) for item in each]
+            [(str(_value_at(item, self.url, "token")), _log_probability(item, self.url, "logprob")) for item in each]
             for each in places
         ]
         if not listed or not listed[0]:
@@ -414,7 +424,8 @@ class OpenAIServerModel:
 
     def _detokenized(self, tokens: list[int]) -> str:
         answer = self.client.post(f"{self.client.root}/detokenize", {"model": self.model, "tokens": tokens})
-        return str(answer.get("prompt") or answer.get("content") or "")
+        found = [answer.get(name) for name in ("prompt", "content")] if isinstance(answer, dict) else []
+        return next((text for text in found if isinstance(text, str)), "")
 
     def _tokens(self, conversation: Conversation) -> list[int]:
         """Return the tokens of a conversation in the server's chat template, open for the assistant."""
@@ -453,12 +464,12 @@ class OpenAIServerModel:
             raise _no_echo(self.url, str(error)) from error
         try:
             scores = answer["choices"][0]["logprobs"]["token_logprobs"]
-            own = [float(score) for score in scores[begin : len(whole)]]
+            own = [score for score in scores[begin : len(whole)] if _is_log_probability(score)]
         except (KeyError, IndexError, TypeError):
             scores, own = [], []
         if len(own) != len(whole) - begin or len(scores) not in (len(whole), len(whole) + 1):
             raise _no_echo(self.url, "it does not echo what it was sent, with a log-probability of each token")
-        return [sum(own), float(len(own))]
+        return [float(sum(own)), float(len(own))]
 
     @cached_property
     def _whole(self) -> WholeQuestions:
@@ -589,11 +600,44 @@ def _value_at(answer: Any, url: str, *path: str | int) -> Any:
     return found
 
 
-def _number(answer: Any, url: str, name: str) -> float:
+def _list_at(answer: Any, url: str, *path: str | int) -> list[Any]:
+    found = _value_at(answer, url, *path)
+    if not isinstance(found, list):
+        raise _missing(url, ".".join(map(str, path)), answer)
+    return found
+
+
+def _text(answer: Any, url: str) -> str:
+    """Return what an answer says: of a chat or a plain completion, whole or in parts, without those of a thought."""
+    choice = _value_at(answer, url, "choices", 0)
+    if isinstance(choice, dict) and "message" not in choice and "text" in choice:
+        found = choice["text"]
+    else:
+        message = _value_at(answer, url, "choices", 0, "message")
+        if not isinstance(message, dict):
+            raise _missing(url, "choices.0.message.content", answer)
+        found = message.get("content")
+    if isinstance(found, list):
+        parts = [each for each in found if isinstance(each, dict) and each.get("type") in ("text", "output_text")]
+        found = "".join(str(each.get("text") or "") for each in parts)
+    if not isinstance(found, str | None):
+        raise _missing(url, "choices.0.message.content", answer)
+    # A character that was cut in two comes as one half of a pair, which no file can hold.
+    return (found or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _log_probability(answer: Any, url: str, name: str) -> float:
     value = _value_at(answer, url, name)
-    if not isinstance(value, int | float):
+    if not _is_log_probability(value):
         raise _missing(url, name, answer)
     return float(value)
+
+
+def _is_log_probability(value: Any) -> bool:
+    """Tell whether this is the natural logarithm of a probability, minus infinity included."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -1e300 < value <= _ROUNDING or value == -np.inf
 
 
 def _missing(url: str, what: str, answer: Any = None) -> ConsultationError:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -201,7 +203,7 @@ def test_a_server_answers_in_order_with_a_seed_of_each_request(server: Server, m
 
 
 def test_a_server_s_letters_are_read_with_their_variants(server: Server) -> None:
-    server.answer = lambda body: (200, chat("A", listed(**{"A": -1.0, " A": -2.0, "B": -3.0, "C": -0.1})))
+    server.answer = lambda body: (200, chat("A", listed(**{"A": -1.0, " A": -2.0, "B": -3.0, "C": -0.9})))
     scores = server.model.choice_log_probabilities([SHORT], ["A", "B", "D"], prefix="It is (")
     assert scores[0, 0] == pytest.approx(np.logaddexp(-1.0, -2.0))
     assert scores[0, 1:].tolist() == [-3.0, -np.inf]
@@ -350,7 +352,122 @@ def test_answers_without_log_probabilities_are_not_kept(server: Server, tmp_path
     assert model.choice_log_probabilities([SHORT], ["A", "B"]).tolist() == [[-1.0, -2.0]]
 
 
+# Answers in shapes that nobody thought of
+
+
+def content_of(content: Any, **fields: Any) -> dict[str, Any]:
+    return {"choices": [{"message": {"content": content}, "finish_reason": "stop", **fields}]}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *([], 5, "ok", {"choices": "abc"}, {"choices": [5]}, {"choices": [None]}, b"[" * 200_000, b"", b"\xff\xfe"),
+        *(content_of("", message=odd) for odd in (None, "hello", ["x"], 5)),
+        *(content_of(odd) for odd in (7, {"text": "x"}, True)),
+        *({"choices": [{"text": odd, "finish_reason": "stop"}]} for odd in (4, {})),
+        content_of("Yes", finish_reason=None),
+    ],
+    ids=repr,
+)
+def test_what_is_no_answer_is_never_taken_for_one(server: Server, answer: Any) -> None:
+    server.answer = lambda body: (200, answer)
+    with pytest.raises(ConsultationError, match=r"has no `choices\.0|did not answer with JSON"):
+        server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (
+            [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Yes"}, {"type": "text", "text": "."}],
+            "Yes.",
+        ),
+        ("Yes \ud83d", "Yes \ufffd"),
+        ("Yes \ud83d\ude42", "Yes \U0001f642"),
+        (None, ""),
+    ],
+)
+def test_a_text_in_parts_or_with_half_a_character_is_a_text(server: Server, content: Any, text: str) -> None:
+    server.answer = lambda body: (200, content_of(content))
+    assert server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1) == [(text, True)]
+
+
+def test_only_the_model_ends_a_response(server: Server) -> None:
+    for reason, finished in {"stop": True, "eos_token": True, "length": False, "content_filter": False}.items():
+        server.answer = lambda body, reason=reason: (200, chat("Yes", finish_reason=reason))
+        assert server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1) == [("Yes", finished)]
+    broken = [chat("Ye", finish_reason="abort"), content_of("", error={"message": "worker died"}), chat("Yes")]
+    answers = iter(broken)
+    server.answer = lambda body: (200, next(answers))
+    assert server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1) == [("Yes", True)]
+    server.answer = lambda body: (200, broken[1])
+    with pytest.raises(ConsultationError, match=r"in 4 attempts .*\(an error: 'worker died'\)"):
+        server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1)
+
+
+NO_LOGS = [math.nan, math.inf, 0.9, True, "-0.5", None, -(10**400), 10**400]
+
+
+@pytest.mark.parametrize("log", NO_LOGS, ids=lambda log: repr(log)[:9])
+def test_what_is_no_log_probability_is_refused_wherever_one_is_read(server: Server, log: Any) -> None:
+    server.answer = lambda body: (200, chat("A", listed(A=log, B=-2.0)))
+    with pytest.raises(ConsultationError, match="has no `logprob`"):
+        server.model.choice_log_probabilities([SHORT], ["A", "B"])
+    server.answer = lambda body: (200, chat("A", {"content": [{"token": "A", "logprob": log}]}))
+    with pytest.raises(ConsultationError, match="has no `logprob`"):
+        server.model.spoken(SHORT, 1)
+    server.paths["/tokenize"] = lambda body: (200, {"tokens": [1, 2, 3][: len(body["messages"])]})
+    server.answer = lambda body: (200, {"choices": [{"text": "", "logprobs": {"token_logprobs": [None, -1.0, log]}}]})
+    with pytest.raises(EchoMissing, match="with a log-probability of each token"):
+        server.model.log_likelihoods([SHORT], ["Yes"])
+
+
+@pytest.mark.parametrize("logprobs", ["x", {"content": "abc"}, {"content": 3}, {"content": [{"top_logprobs": 5}]}])
+def test_log_probabilities_in_no_list_are_named(server: Server, logprobs: Any) -> None:
+    server.answer = lambda body: (200, chat("A", logprobs))
+    with pytest.raises(ConsultationError, match=r"has no `(choices\.0\.logprobs|top_logprobs)"):
+        server.model.choice_log_probabilities([SHORT], ["A", "B"])
+
+
+def test_probabilities_in_the_place_of_their_logarithms_are_noticed(server: Server) -> None:
+    twice = {"content": [{"top_logprobs": [{"token": "A", "logprob": -0.1}] * 2}]}
+    for logs in (twice, listed(A=0.0, B=0.0)):
+        server.answer = lambda body, logs=logs: (200, chat("A", logs))
+        with pytest.raises(ConsultationError, match="have a probability above 1 together"):
+            server.model.choice_log_probabilities([SHORT], ["A", "B"])
+
+
+@pytest.mark.parametrize("told", [[], {"data": 5}, {"data": {"a": 1}}, {"data": [{"id": "judge-7b", "meta": "x"}]}])
+def test_a_context_that_a_server_does_not_tell_is_unknown(server: Server, told: Any) -> None:
+    server.listed = told
+    assert server.model.context_tokens() is None
+
+
 # Settings
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8000", "http://", "ftp://x", "http://[::1", "http://a:b", "http://\0", "http://a/v1?key=1"]
+)
+def test_what_is_no_address_is_told_before_anything_is_asked(url: str) -> None:
+    model = OpenAIServerModel(url, "m", SETTINGS, setting="sampling.base_model")
+    with pytest.raises(ConsultationError, match=r"sampling\.base_model\.server_url '.*' is no address of a server"):
+        model.generate([SHORT], new_tokens=1, temperature=0, seed=1)
+
+
+def test_secrets_are_neither_put_on_record_nor_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConsultationError, match="addresses are put on record") as found:
+        OpenAIServerModel("http://me:secret@host", "m", SETTINGS).generate([SHORT], new_tokens=1, temperature=0, seed=1)
+    assert "secret" not in str(found.value)
+    server.answer = lambda body: (200, chat("ok"))
+    for key in ("s\u00e4cret", "secret\nX: 1"):
+        monkeypatch.setenv(SERVER_KEY, key)
+        with pytest.raises(ConsultationError, match=f"^{SERVER_KEY} holds characters that no key has. Set it anew.$"):
+            replace(server.model).generate([SHORT], new_tokens=1, temperature=0, seed=1)
+    monkeypatch.setenv(SERVER_KEY, "secret\n")  # as it comes from a file
+    replace(server.model).generate([SHORT], new_tokens=1, temperature=0, seed=1)
+    assert server.requests[-1][2] == "Bearer secret"
 
 
 def test_settings_change_what_is_sent(server: Server) -> None:
@@ -500,9 +617,50 @@ def test_a_slow_server_is_asked_again_and_then_named(server: Server) -> None:
         slow.generate([SHORT], new_tokens=1, temperature=0, seed=1)
 
 
+def test_an_answer_that_comes_drop_by_drop_takes_no_longer_than_one_may() -> None:
+    def drip(listening: socket.socket) -> None:
+        with suppress(OSError):
+            connection, _ = listening.accept()
+            threading.Thread(target=drip, args=(listening,), daemon=True).start()
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            for _ in range(200):
+                connection.sendall(b" ")
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=drip, args=(listening,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        model = OpenAIServerModel(url, "m", ServerSettings(timeout=0.2, patience=0), pause=0.001)
+        began = time.monotonic()
+        with pytest.raises(ConsultationError, match=r"no answer within 0\.2 seconds"):
+            model.generate([SHORT], new_tokens=1, temperature=0, seed=1)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 502, 503, 504, 522, 529])
+def test_what_passes_is_waited_for_as_long_as_the_settings_say(server: Server, status: int) -> None:
+    statuses = iter([200, *[status] * 6, 200])
+    server.answer = lambda body: (next(statuses), chat("ok"))
+    model = replace(server.model, pause=0.001, settings=ServerSettings(parallel=1, patience=30))
+    assert len(model.generate([SHORT] * 2, new_tokens=1, temperature=0, seed=1)) == 2
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_an_address_that_points_elsewhere_is_told_with_the_place(server: Server, status: int) -> None:
+    server.headers = {"Location": "https://elsewhere.example/v1"}
+    server.answer = lambda body: (status, b"<html>Moved</html>")
+    with pytest.raises(
+        ConsultationError, match=r"to https://elsewhere\.example/v1: name that server in feedback\.server"
+    ):
+        server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1)
+    assert len(server.requests) == 1
+
+
 def test_a_server_s_wish_for_patience_is_read_in_every_form() -> None:
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    wishes = {"7": 7, "2.5": 2.5, "9999": LONGEST_PAUSE, "soon": 0, "": 0, "-3": 0}
+    nowhere = "Sun, 06 Nov 2094 08:49:37 +99999999999999999999"
+    wishes = {"7": 7, "2.5": 2.5, "9999": LONGEST_PAUSE, "soon": 0, "": 0, "-3": 0, nowhere: 0}
     assert {text: asked_patience({"retry-after": text}) for text in wishes} == wishes
     assert 25 < asked_patience({"retry-after": soon}) <= 30
     assert asked_patience({"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}) == 0
