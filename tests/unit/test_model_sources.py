@@ -215,6 +215,57 @@ def test_what_a_library_makes_of_damaged_files_is_a_sentence(tiny_model: Path, t
         prepare_base_model(ModelSettings(source=f"folder:{folder}"), tmp_path, tmp_path / "made")
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("broken", ["norm is missing", "half is missing", "norm is no number"])
+def test_weights_that_are_not_all_there_are_never_made_up(tiny_model: Path, tmp_path: Path, broken: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_model, folder)
+    weights = load_file(folder / "model.safetensors")
+    if broken == "half is missing":  # the index names the first of two parts alone
+        first = {name: weights[name] for name in sorted(weights)[: len(weights) // 2]}
+        save_file(first, folder / "part.safetensors", metadata={"format": "pt"})
+        (folder / "model.safetensors").unlink()
+        index = {"metadata": {}, "weight_map": dict.fromkeys(first, "part.safetensors")}
+        write("model.safetensors.index.json", index)(folder)
+        sentence = r"lacks 10 of the model's weights, model\.layers\.1\..*Fetch it anew"
+    else:
+        norm = weights.pop("model.norm.weight")
+        sentence = r"lacks 1 of the model's weights, model\.norm\.weight among them.*Fetch it anew"
+        if broken == "norm is no number":
+            weights["model.norm.weight"] = norm * float("nan")
+            sentence = r"1 weights, model\.norm\.weight among them, hold what is no finite number"
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConsultationError, match=sentence):
+        prepare_base_model(ModelSettings(source=f"folder:{folder}"), tmp_path, tmp_path / "made")
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("name", "special", "refused"), [("[PAD]", True, True), ("<x>", False, True), ("<x>", True, False)]
+)
+def test_a_tokenizer_that_writes_what_the_weights_do_not_know_is_refused(
+    tiny_model: Path, tmp_path: Path, name: str, special: bool, refused: bool
+) -> None:
+    from tokenizers import AddedToken
+    from transformers import AutoTokenizer
+
+    folder = tmp_path / "larger"
+    shutil.copytree(tiny_model, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    known = len(tokenizer)
+    tokenizer.add_tokens([AddedToken(name, special=special)])
+    tokenizer.pad_token = name if name == "[PAD]" else tokenizer.pad_token
+    tokenizer.save_pretrained(folder)
+    settings = ModelSettings(source=f"folder:{folder}")
+    if not refused:
+        prepare_base_model(settings, tmp_path, tmp_path / "made")
+        return
+    with pytest.raises(ConsultationError, match=f"tokens up to number {known}, and the weights know {known} of them"):
+        prepare_base_model(settings, tmp_path, tmp_path / "made")
+
+
 ASKS = """
 import sys
 from pathlib import Path
