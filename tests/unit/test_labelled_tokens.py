@@ -67,6 +67,54 @@ def test_labelled_tokens_are_scored_as_by_the_trainers_head_and_nothing_else_is_
     assert all(torch.allclose(first, second, rtol=1e-4, atol=1e-3) for first, second in zip(own, wanted, strict=True))
 
 
+SIZES = {
+    **{"vocab_size": 60, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
+    **{"num_key_value_heads": 2, "head_dim": 8, "initializer_range": 0.3, "pad_token_id": 0},
+    **{"bos_token_id": 1, "eos_token_id": 2},
+}
+HEADS: dict[str, tuple[str, dict[str, Any]]] = {
+    "with a bias": ("PhiConfig", {}),
+    "soft cap": ("Gemma2Config", {"final_logit_softcapping": 3.0, "sliding_window": 8}),
+    "scaled": ("CohereConfig", {"logit_scale": 0.3}),
+    "divided": ("GraniteConfig", {"logits_scaling": 4.0}),
+    "experts in balance": ("MixtralConfig", {"num_local_experts": 4, "output_router_logits": True}),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_heads_of_other_families_are_scored_as_by_the_trainers_head(kind: str) -> None:
+    import torch
+    import transformers
+    from peft import get_peft_model
+    from trl.trainer.utils import add_fused_lm_head
+
+    name, options = HEADS[kind]
+    torch.manual_seed(1)
+    base = transformers.AutoModelForCausalLM.from_config(getattr(transformers, name)(**SIZES, **options)).eval()
+    if base.lm_head.bias is not None:
+        torch.nn.init.normal_(base.lm_head.bias)
+    add_fused_lm_head(base, outputs=("log_probs", "entropy", "is_top1"))
+    model = get_peft_model(base, adapter(2)).eval()
+    tokens = torch.randint(3, 60, (3, 9))
+    labels = tokens.clone()
+    labels[:, :4] = labels[2] = -100
+    given = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "labels": labels}
+
+    def found() -> tuple[Any, list[Any]]:
+        output = model(**given, fused_lm_head=True)
+        balance = 0 if output.aux_loss is None else output.aux_loss
+        return output, gradients(model, output.log_probs.sum() + balance)
+
+    expected, wanted = found()
+    project_labelled_only(model)
+    own, gained = found()
+    assert torch.allclose(own.log_probs, expected.log_probs, atol=1e-5)
+    assert torch.allclose(own.entropy, expected.entropy, atol=1e-5)
+    assert (own.aux_loss is None) == (kind != "experts in balance")
+    assert own.aux_loss == expected.aux_loss
+    assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-4) for one, other in zip(gained, wanted, strict=True))
+
+
 def test_without_a_label_nothing_is_learnt_and_nothing_fails(model: Any, inputs: dict[str, Any]) -> None:
     project_labelled_only(model)
     found = model(**{**inputs, "labels": inputs["labels"].fill_(-100)}, fused_lm_head=True)
