@@ -50,8 +50,10 @@ def fit_chat_template(tokenizer: Any, where: str) -> list[TemplateCheck]:
     Raises:
         ConsultationError: The template cannot be used: says why, and what helps.
     """
-    checks = [_template(tokenizer), _date(tokenizer), _thinking(tokenizer), _system_turn(tokenizer, where)]
-    return [*checks, _turns(tokenizer, where), _padding(tokenizer)]
+    checks = [_template(tokenizer), _date(tokenizer), _thinking(tokenizer)]
+    _check_writes(tokenizer, where)
+    checks += [_system_turn(tokenizer, where), _turns(tokenizer, where)]
+    return [*checks, *_end_of_turn(tokenizer, where), _padding(tokenizer)]
 
 
 def ends_of_turn(tokenizer: Any) -> list[int]:
@@ -110,6 +112,33 @@ def _thinking(tokenizer: Any) -> TemplateCheck:
     return TemplateCheck("thinking", "it thinks before it answers unless told not to", "told not to")
 
 
+def _check_writes(tokenizer: Any, where: str) -> None:
+    try:
+        opened, closed = _opened(tokenizer), _closed(tokenizer)
+    except Exception as error:  # whatever somebody's template does
+        raise ConsultationError(
+            f"{where}: the chat template cannot write a question and an answer ({error}). Choose another model."
+        ) from error
+    if USER not in opened or SAID not in closed:
+        raise ConsultationError(
+            f"{where}: the chat template does not write what is said as it was said. Choose another model."
+        )
+
+
+def _end_of_turn(tokenizer: Any, where: str) -> list[TemplateCheck]:
+    """A tokenizer that names no end of a text takes that of a turn, since trainers end and pad with it."""
+    if tokenizer.eos_token_id is not None:
+        return []
+    ends = ends_of_turn(tokenizer)
+    if not ends:
+        raise ConsultationError(
+            f"{where}: its tokenizer names no token that ends a text, and its chat template ends a turn with none. "
+            "Name one as `eos_token` in tokenizer_config.json, or choose another model."
+        )
+    (tokenizer.eos_token,) = tokenizer.convert_ids_to_tokens(ends)
+    return [TemplateCheck("end of a text", "none", repr(tokenizer.eos_token))]
+
+
 def _system_turn(tokenizer: Any, where: str) -> TemplateCheck:
     if _hears_system(tokenizer):
         return TemplateCheck("system turn", "its own")
@@ -124,24 +153,15 @@ def _system_turn(tokenizer: Any, where: str) -> TemplateCheck:
 
 
 def _hears_system(tokenizer: Any) -> bool:
-    from jinja2 import TemplateError
-
     try:
         return SYSTEM in rendered(tokenizer, [("system", SYSTEM), ("user", USER)], open_turn=True)
-    except TemplateError:
+    except Exception:  # whatever somebody's template does
         return False
 
 
 def _turns(tokenizer: Any, where: str) -> TemplateCheck:
     """A turn that is opened for the model must go on as the finished turn that it is trained on."""
-    from jinja2 import TemplateError
-
-    try:
-        opened, closed = _opened(tokenizer), _closed(tokenizer)
-    except TemplateError as error:
-        raise ConsultationError(
-            f"{where}: the chat template cannot write a question and an answer ({error}). Choose another model."
-        ) from error
+    opened, closed = _opened(tokenizer), _closed(tokenizer)
     rest = closed.removeprefix(opened)
     if closed.startswith(opened) and rest.lstrip().startswith(SAID):
         return TemplateCheck("turns", f"opened with {opened.partition(USER)[2]!r}, ended with {_end(rest)!r}")

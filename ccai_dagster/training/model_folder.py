@@ -245,7 +245,10 @@ def _loaded(files: ModelFiles, settings: ModelSettings) -> tuple[Any, Any]:
     try:
         with _gguf_read_once() if "gguf_file" in options else nullcontext():
             options |= LOCAL
-            options |= {"config": AutoConfig.from_pretrained(folder, **options)}
+            config = AutoConfig.from_pretrained(folder, **options)
+            for part in (config, config.get_text_config()):
+                part.return_dict = True  # whoever calls the model reads its output by name
+            options |= {"config": config}
             tokenizer = AutoTokenizer.from_pretrained(folder, **options)
             dtype = getattr(torch, settings.dtype)
             model, told = AutoModelForCausalLM.from_pretrained(

