@@ -129,6 +129,8 @@ class ServerClient:
         self._setting = setting
         self._pause = pause
         self._reached = False
+        self._model = ""
+        self._lock = threading.Lock()
         self._stop = threading.Event()
 
     def answers(self, count: int, ask: Callable[[int], Any]) -> Iterator[Any]:
@@ -171,7 +173,7 @@ class ServerClient:
 
         Raises:
             Refused: The server refuses the request.
-            ConsultationError: It doesn't answer, or not with JSON.
+            ConsultationError: It doesn't answer, not with JSON, or another model than before does.
         """
         fields = {**body, **self._settings.arguments}
         sent = {name: value for name, value in fields.items() if self._settings.arguments.get(name, value) is not None}
@@ -196,8 +198,23 @@ class ServerClient:
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 self._reached = True
+                self._check_same_model(answer)
                 self.pace.answered(time.monotonic())
                 return answer
+
+    def _check_same_model(self, answer: Any) -> None:
+        """Stop where another model answers than before: its answers would be taken for those of the one on record."""
+        told = answer.get("model") if isinstance(answer, dict) else None
+        if not isinstance(told, str) or not told:
+            return
+        with self._lock:
+            first = self._model = self._model or told
+        if told != first:
+            raise ConsultationError(
+                f"{self.base}: answers came from the model {first!r} and now come from {told!r}. What the first "
+                "answered is kept: have the server hold that one until all is answered, or name it exactly in "
+                f"{self._setting}.server_model, then run again."
+            )
 
     @cached_property
     def _http(self) -> Any:

@@ -406,6 +406,18 @@ def test_only_the_model_ends_a_response(server: Server) -> None:
         server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1)
 
 
+def test_another_model_midway_is_noticed(server: Server) -> None:
+    names = iter(["judge-7b", "judge-7b", "judge-1b", None])
+    server.answer = lambda body: (200, chat("Yes") | {"model": next(names)})
+    model = replace(server.model, settings=ServerSettings(parallel=1))
+    assert len(model.generate([SHORT, ASK], new_tokens=1, temperature=0, seed=1)) == 2
+    with pytest.raises(
+        ConsultationError, match=r"from the model 'judge-7b' and now come from 'judge-1b'.*server_model"
+    ):
+        model.generate([SHORT], new_tokens=1, temperature=0, seed=1)
+    assert model.generate([SHORT], new_tokens=1, temperature=0, seed=1) == [("Yes", True)]
+
+
 NO_LOGS = [math.nan, math.inf, 0.9, True, "-0.5", None, -(10**400), 10**400]
 
 
