@@ -62,6 +62,7 @@ def versions(folder: Path) -> dict[str, set[str | None]]:
 def test_other_weights_in_the_same_folder_are_another_base_model(tmp_path: Path) -> None:
     folder, model = Path(shutil.copytree(SAMPLE, tmp_path / "town")), tmp_path / "model"
     model.mkdir()
+    (model / "config.json").write_text("{}")
     (model / "model.safetensors").write_bytes(b"weights")
     path = folder / "consultation.yaml"
     content = yaml.safe_load(path.read_text())
