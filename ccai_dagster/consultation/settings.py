@@ -281,8 +281,8 @@ class EvaluationSettings(Settings):
 class ControlSettings(Settings):
     """The positive control: two models trained by a rule and by its opposite, the same in every profile.
 
-    Every pair is learnt from one and a half times. After eight steps the embedded model that was taught to write plainly
-    differed beyond doubt from the untrained one in two of three draws of pairs, prompts and responses.
+    Every pair is learnt from one and a half times. After eight steps the embedded model that was taught to write
+    plainly differed beyond doubt from the untrained one in two of three draws of pairs, prompts and responses.
     """
 
     pairs: PairSettings = Field(PairSettings(prompts=60), description="pairs of the untrained model's responses")
