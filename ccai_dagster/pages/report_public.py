@@ -8,7 +8,7 @@ pictures, models.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -588,7 +588,7 @@ class LeftOutStatement:
         agreement: Of each of `groups_told`, a dash where nobody of it voted.
         because: By whose decision and why; empty if nobody decided.
         worded: Principles it was worded as, and how often each is in.
-        further: Ids of the other decisions on it, replaced ones included.
+        ids: Of all decisions on it, that one first and replaced ones included, but for those that its part tells.
     """
 
     statement_id: int
@@ -601,7 +601,7 @@ class LeftOutStatement:
     because: str
     decision_id: str | None
     worded: list[tuple[str, str]]
-    further: list[str]
+    ids: list[str]
     entry: Entry
 
 
@@ -611,14 +611,13 @@ class LeftOutPart:
 
     Attributes:
         because: The words, and whose; empty if nobody decided.
-        ids: What stands before the statement's number in the id of every decision, which then is said once; empty if
-            their ids are others.
+        ids: What stands before the statement's number in the id of a decision on each of them, which then is said once.
         decision_id: The one decision on all of them, which then is said once; empty if each has its own.
         marks: What its statements are marked with where nothing else is told.
     """
 
     because: str
-    ids: str
+    ids: list[str]
     decision_id: str
     marks: frozenset[str]
     statements: list[LeftOutStatement]
@@ -643,17 +642,18 @@ class LeftOut:
 def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Source]) -> list[LeftOut]:
     """Group every statement that led to no principle by why; those waiting for a decision are not there.
 
-    Within a group, statements that were decided on by the same role with the same words stand together.
+    Within a group, statements that were decided on by the same role with the same words stand together, if ids of
+    decisions on them follow from their numbers in the same way.
     """
     trail = inputs.decision_trail.filter(
         (pl.col("kind") == "statement") & ~pl.col("fate").is_in(["principle", "undecided"])
     )
     robustness = robustness_by_principle(inputs.principle_robustness, inputs.derived_arm)
     groups = groups_told(inputs)
-    by_fate: dict[str, dict[str, list[LeftOutStatement]]] = {}
+    by_fate: dict[str, dict[tuple[str, ...], list[LeftOutStatement]]] = {}
     for row in trail.sort("gac", descending=True, nulls_last=True, maintain_order=True).to_dicts():
         shown = _left_out_statement(row, records, sources, robustness, groups)
-        by_fate.setdefault(row["fate"], {}).setdefault(shown.because, []).append(shown)
+        by_fate.setdefault(row["fate"], {}).setdefault((shown.because, *_numbered(shown)), []).append(shown)
     return [
         LeftOut(
             fate=fate,
@@ -662,8 +662,8 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
             n=sum(len(rows) for rows in by_fate[fate].values()),
             scored=any(row.gac is not None for rows in by_fate[fate].values() for row in rows),
             parts=[
-                LeftOutPart(because, _ids(rows), _id(rows), usual_marks(row.entry for row in rows), rows)
-                for because, rows in sorted(by_fate[fate].items(), key=lambda part: -len(part[1]))
+                _part(because, numbered, rows)
+                for (because, *numbered), rows in sorted(by_fate[fate].items(), key=lambda part: -len(part[1]))
             ],
         )
         for fate in sorted(by_fate, key=_order)
@@ -681,17 +681,25 @@ def fate_told(fate: str) -> str:
     return f"{gettext(FATES[known])}{colon}{criterion}" if known in FATES else fate
 
 
-def _ids(rows: Sequence[LeftOutStatement]) -> str:
-    """What stands before the statement's number in the id of every decision; empty if that is not so of all."""
-    before = {(row.decision_id or "").removesuffix(str(row.statement_id)) for row in rows}
-    (own,) = before if len(before) == 1 and len(rows) > 1 else ("",)
-    return own if all(row.decision_id == f"{own}{row.statement_id}" for row in rows) else ""
+def _numbered(row: LeftOutStatement) -> list[str]:
+    """What stands before the statement's number in ids of decisions on it."""
+    number = str(row.statement_id)
+    return sorted(each.removesuffix(number) for each in row.ids if each.endswith(number))
 
 
-def _id(rows: Sequence[LeftOutStatement]) -> str:
-    """The id of the decision on all of several statements; empty if there is no such."""
-    ids = {row.decision_id for row in rows}
-    return (ids.pop() or "") if len(ids) == 1 and len(rows) > 1 else ""
+def _part(because: str, numbered: list[str], rows: Sequence[LeftOutStatement]) -> LeftOutPart:
+    """Say once what the ids of decisions on several statements have in common."""
+    (one, *others) = {row.decision_id for row in rows}
+    several = len(rows) > 1
+    shared = one if one and several and not others else ""
+    said = [own for own in numbered if several and not shared.startswith(own)]
+    told = [
+        replace(
+            row, ids=[each for each in row.ids if each not in (shared, *(f"{own}{row.statement_id}" for own in said))]
+        )
+        for row in rows
+    ]
+    return LeftOutPart(because, said, shared, usual_marks(row.entry for row in rows), told)
 
 
 def _left_out_statement(
@@ -710,6 +718,9 @@ def _left_out_statement(
     elif row["fate"] == "left out":
         decision = next((one for one in records.on("wording", key) if one.verb == "leave out"), None)
     worded = [one.root_id for one in records.on("wording", key) if one.verb in ("principle", AVOID)]
+    decided = [
+        one for one in row["decision_ids"] if one in records.by_id and records.by_id[one].kind not in VALUE_KINDS
+    ]
     return LeftOutStatement(
         statement_id=key,
         text=row["text"],
@@ -721,13 +732,7 @@ def _left_out_statement(
         because=f"{decision.because} ({decision.decided_by}, {decision.decided_at[:10]})" if decision else "",
         decision_id=decision.decision_id if decision else None,
         worded=[(principle, robustness.get(principle, "")) for principle in worded],
-        further=[
-            one
-            for one in row["decision_ids"]
-            if one in records.by_id
-            and records.by_id[one].kind not in VALUE_KINDS
-            and (decision is None or one != decision.decision_id)
-        ],
+        ids=list(dict.fromkeys([*([decision.decision_id] if decision else []), *decided])),
         entry=Entry(row["fate"], marks=source.marks if source else frozenset()),
     )
 

@@ -27,9 +27,10 @@
     return item.cells ? list("td", item).map(textOf).join(" ") : item.textContent;
   }
   function decision(item) {
-    // What is decided on many at once, or has an id that follows from the statement's number, is said once for all.
+    // What is decided on many at once, or has ids that follow from the statement's number, is said once for all.
     var held = item.parentElement.dataset;
-    return held.ids ? held.ids + item.id.slice(1) : held.decision || "";
+    var numbered = (held.ids || "").split(" ").filter(Boolean);
+    return numbered.map(function (id) { return id + item.id.slice(1); }).concat(held.decision || []).join(" ");
   }
   function fits(item, text, words) {
     return lists.every(function (each) {
