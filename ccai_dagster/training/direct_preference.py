@@ -57,7 +57,7 @@ def train_policy_directly(
 
     The trainer knows hard labels only: the logistic loss of the better response. Its loss is therefore
     replaced by the cross-entropy with the soft label, times the weight of the source, over the same
-    log-ratios to the supervised policy; nothing else is changed.
+    log-ratios to the supervised policy; nothing else is changed: the experts of a mixture are balanced as there.
 
     Args:
         supervised: Folder of the supervised policy, which is also the reference.
@@ -198,11 +198,14 @@ def _trainer_class(pad_token_id: int) -> Any:
 
         def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
             tokens = {name: inputs[name] for name in ("input_ids", "attention_mask", "labels")}
-            outputs = model(**tokens, use_cache=False, fused_lm_head=True)
+            asked = {"output_router_logits": True} if self.aux_loss_enabled else {}
+            outputs = model(**tokens, **asked, use_cache=False, fused_lm_head=True)
             with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
                 reference = model(**tokens, use_cache=False, fused_lm_head=True).log_probs.sum(1)
             first, second = (outputs.log_probs.sum(1) - reference).float().chunk(2)
             loss = soft_label_loss(first - second, inputs["target"], inputs["weight"], self.beta)
+            if self.aux_loss_enabled:  # experts of a mixture are to be used alike
+                loss = loss + self.router_aux_loss_coef * outputs.aux_loss
             # Processes have as many pairs, but not as many tokens.
             sums = torch.stack([outputs.entropy[outputs.label_mask].sum(), outputs.label_mask.sum()]).detach()
             entropy, tokens = self.accelerator.reduce(sums)

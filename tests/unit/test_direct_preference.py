@@ -12,6 +12,7 @@ from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.stages.transformers_model import TransformersModel
 from ccai_dagster.training.direct_preference import pairs_a_step, soft_label_loss, train_policy_directly
+from ccai_dagster.training.model_folder import load_tokenizer, save_model
 
 GOOD, BAD = "The assistant should be fair.", "No, that is not right."
 SETTINGS = PolicySettings(
@@ -80,3 +81,28 @@ def test_steps_take_as_many_responses_as_reinforcement_learning(tmp_path: Path) 
     nothing = table().with_columns(labelled=pl.lit(False))
     with pytest.raises(ConsultationError, match="no preference to learn"):
         train_policy_directly(tmp_path, nothing, 64, SETTINGS, 3, tmp_path / "work", tmp_path / "model")
+
+
+@pytest.mark.torch
+def test_experts_of_a_mixture_are_balanced(tiny_model: Path, tmp_path: Path) -> None:
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    tokenizer = load_tokenizer(tiny_model)
+    config = MixtralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        router_aux_loss_coef=0.5,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    save_model(MixtralForCausalLM(config), tokenizer, tmp_path / "base")
+    one = SETTINGS.model_copy(update={"steps": 1})
+    folders = tmp_path / "work", tmp_path / "model"
+    found = train_policy_directly(tmp_path / "base", table(), 64, one, 7, *folders).metrics
+    # Before the first step the policy is its own reference; two of four experts in balance have a loss of two.
+    assert found["loss_first"] == pytest.approx(log(2) + 0.5 * 2, abs=0.1)
