@@ -650,10 +650,10 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
     )
     robustness = robustness_by_principle(inputs.principle_robustness, inputs.derived_arm)
     groups = groups_told(inputs)
-    by_fate: dict[str, dict[tuple[str, ...], list[LeftOutStatement]]] = {}
+    by_fate: dict[str, dict[str, list[LeftOutStatement]]] = {}
     for row in trail.sort("gac", descending=True, nulls_last=True, maintain_order=True).to_dicts():
         shown = _left_out_statement(row, records, sources, robustness, groups)
-        by_fate.setdefault(row["fate"], {}).setdefault((shown.because, *_numbered(shown)), []).append(shown)
+        by_fate.setdefault(row["fate"], {}).setdefault(shown.because, []).append(shown)
     return [
         LeftOut(
             fate=fate,
@@ -662,8 +662,9 @@ def left_out(inputs: ReportInputs, records: Records, sources: Mapping[int, Sourc
             n=sum(len(rows) for rows in by_fate[fate].values()),
             scored=any(row.gac is not None for rows in by_fate[fate].values() for row in rows),
             parts=[
-                _part(because, numbered, rows)
-                for (because, *numbered), rows in sorted(by_fate[fate].items(), key=lambda part: -len(part[1]))
+                part
+                for because, rows in sorted(by_fate[fate].items(), key=lambda part: -len(part[1]))
+                for part in _parts(because, rows)
             ],
         )
         for fate in sorted(by_fate, key=_order)
@@ -681,25 +682,24 @@ def fate_told(fate: str) -> str:
     return f"{gettext(FATES[known])}{colon}{criterion}" if known in FATES else fate
 
 
-def _numbered(row: LeftOutStatement) -> list[str]:
-    """What stands before the statement's number in ids of decisions on it."""
-    number = str(row.statement_id)
-    return sorted(each.removesuffix(number) for each in row.ids if each.endswith(number))
-
-
-def _part(because: str, numbered: list[str], rows: Sequence[LeftOutStatement]) -> LeftOutPart:
-    """Say once what the ids of decisions on several statements have in common."""
-    (one, *others) = {row.decision_id for row in rows}
-    several = len(rows) > 1
-    shared = one if one and several and not others else ""
-    said = [own for own in numbered if several and not shared.startswith(own)]
-    told = [
-        replace(
-            row, ids=[each for each in row.ids if each not in (shared, *(f"{own}{row.statement_id}" for own in said))]
-        )
-        for row in rows
-    ]
-    return LeftOutPart(because, said, shared, usual_marks(row.entry for row in rows), told)
+def _parts(because: str, rows: Sequence[LeftOutStatement]) -> list[LeftOutPart]:
+    """Say once which decision is on all, and which ids of others follow from the statements' numbers."""
+    decisions = {row.decision_id for row in rows}
+    shared = (rows[0].decision_id or "") if len(decisions) == 1 and len(rows) > 1 else ""
+    alike: dict[tuple[str, ...], list[LeftOutStatement]] = {}
+    for row in rows:
+        number, ids = str(row.statement_id), [each for each in row.ids if each != shared]
+        numbered = sorted(each.removesuffix(number) for each in ids if each.endswith(number))
+        alike.setdefault(tuple(numbered), []).append(replace(row, ids=ids))
+    parts = []
+    for before, own in alike.items():
+        said = list(before) if len(own) > 1 else []
+        told = [
+            replace(row, ids=[each for each in row.ids if each not in {f"{one}{row.statement_id}" for one in said}])
+            for row in own
+        ]
+        parts.append(LeftOutPart(because, said, shared, usual_marks(row.entry for row in own), told))
+    return parts
 
 
 def _left_out_statement(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from ccai_dagster.core.digest import file_digest, value_digest
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import write_file
 from ccai_dagster.core.packaged_files import PackagedFiles
-from ccai_dagster.core.unchanged import SECONDS_TO_SETTLE
+from ccai_dagster.core.unchanged import files_state
 
 SOURCES = "`embedded`, `hub:ORGANISATION/NAME@REVISION`, `folder:PATH` or `gguf:PATH`"
 LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -121,14 +120,13 @@ def _on_disk(named: str) -> Path:
 
 def _digest_of(path: Path, cache: Path) -> str:
     found = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    states = [each.stat() for each in found]
-    names = [each.relative_to(path if path.is_dir() else path.parent).as_posix() for each in found]
-    seen = [[now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns] for now in states]
-    known = cache / "digests" / value_digest([str(path.absolute()), names, seen])
-    if known.is_file():
+    state = files_state(found)
+    known = None if state is None else cache / "digests" / value_digest([str(path.absolute()), state])
+    if known is not None and known.is_file():
         return known.read_text(encoding="utf-8")
+    names = [each.relative_to(path if path.is_dir() else path.parent).as_posix() for each in found]
     digest = value_digest([[name, file_digest(each)] for name, each in zip(names, found, strict=True)])
-    if all(max(now.st_mtime, now.st_ctime) < time.time() - SECONDS_TO_SETTLE for now in states):
+    if known is not None:
         known.parent.mkdir(parents=True, exist_ok=True)
         write_file(known, digest)
     return digest

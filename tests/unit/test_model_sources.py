@@ -203,9 +203,10 @@ def test_a_source_that_cannot_be_read_or_changes_meanwhile_is_told(
 def test_files_that_did_not_change_are_not_read_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from ccai_dagster.core import unchanged
     from ccai_dagster.training import model_source
 
-    monkeypatch.setattr(model_source, "SECONDS_TO_SETTLE", -1.0)
+    monkeypatch.setattr(unchanged, "SECONDS_TO_SETTLE", -1.0)
     first = content_digest(f"folder:{folder}", tmp_path)
 
     def unread(path: Path) -> str:

@@ -48,7 +48,7 @@ from ccai_dagster.pages.report_decisions import (
     robustness_by_principle,
 )
 from ccai_dagster.pages.report_models import one_difference
-from ccai_dagster.pages.report_public import GroupBar, Source, most_dividing, opinion_facts
+from ccai_dagster.pages.report_public import GroupBar, LeftOutStatement, Source, _parts, most_dividing, opinion_facts
 from ccai_dagster.pages.report_sample import hangs_on_who_came
 from ccai_dagster.pages.summary import summary
 from ccai_dagster.training.settings_of_arms import WEIGHTS
@@ -742,6 +742,17 @@ def test_groups_aside_it_tells_the_clearest_statements_and_what_would_be_asked_n
     assert "75% of 20 votes agree (95% interval 53% to 89%)" in first
     assert "75% of 20 votes disagree (95% interval 53% to 89%)" in first
     assert re.findall(r"#s(\d+)", second) == ["2", "5", "1"]
+
+
+def test_one_decision_on_several_left_out_is_told_once_whatever_their_numbers() -> None:
+    def row(key: int, *ids: str) -> LeftOutStatement:
+        return LeftOutStatement(key, "Be kind.", None, None, None, None, [], "r", ids[0], [], list(ids), Entry("out"))
+
+    (part,) = _parts("r", [row(7, "M7", "I7"), row(8, "M7", "I8")])
+    assert (part.decision_id, part.ids, [each.ids for each in part.statements]) == ("M7", ["I"], [[], []])
+    own, other = _parts("r", [row(7, "M7"), row(8, "M8"), row(9, "X")])
+    assert (own.decision_id, own.ids, [each.ids for each in own.statements]) == ("", ["M"], [[], []])
+    assert (other.decision_id, other.ids, [each.ids for each in other.statements]) == ("", [], [["X"]])
 
 
 def copied(table: pl.DataFrame, key: int, ids: range) -> pl.DataFrame:
