@@ -122,11 +122,16 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
-@pytest.fixture(autouse=True)
-def no_store_left_behind() -> Iterator[None]:
-    """MLflow writes the store that a test chose into the environment, where the next one would find it."""
+def environment_restored() -> Iterator[None]:
+    """Commands say in the environment which consultation is meant, and MLflow which store; not to the next test."""
+    before = dict(os.environ)
     yield
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    os.environ.clear()
+    os.environ.update(before)
+
+
+restored_after_a_file = pytest.fixture(scope="module", autouse=True)(environment_restored)
+restored_after_a_test = pytest.fixture(autouse=True)(environment_restored)
 
 
 @pytest.fixture(scope="session")
