@@ -5,6 +5,7 @@ of its group and lies beside the audit report.
 Assets: https://docs.dagster.io/guides/build/assets/defining-assets
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,7 @@ from ccai_dagster.core.language import read_language
 from ccai_dagster.evaluation.findings import elo_findings, findings
 from ccai_dagster.pages.evaluation import render_evaluation
 from ccai_dagster.pages.inputs import EvaluationInputs, ReportInputs
-from ccai_dagster.pages.public_summary import render_summary
+from ccai_dagster.pages.public_summary import render_results, render_summary
 from ccai_dagster.pages.report import render_report
 from ccai_dagster.training.settings_of_arms import policy_method
 from resources import history
@@ -39,6 +40,10 @@ CONSTITUTION_PAGE = "constitution.html"
 """The same report before anything is trained, for those who are to sign."""
 SHORT_PAGE = "summary.html"
 """The same in two sheets, for the public."""
+RESULTS_PAGE = "results.html"
+"""The same in two sheets once models are trained, with what came of the principles."""
+SCORED = ("eval_scores", "elo_differences", "judge_calibration")
+"""Tables that tell what came of them."""
 SHARED = (
     "eval_scores",
     "judge_calibration",
@@ -166,17 +171,11 @@ def _written(consultation: Consultation) -> list[str]:
 
 
 def constitution_page_assets(consultation: Consultation, home: Home, derived: str) -> list[dg.AssetsDefinition]:
-    """The report and the short page, before anything is trained."""
+    """The report and the short page before anything is trained, and the short page after it."""
     arms, file = list(consultation.arms), consultation.file
     written, asked = _written(consultation), _asked_settings(consultation)
-    page_asset = partial(
-        asset,
-        contracts.FILE,
-        kinds={"html"},
-        ins={name: [name] for name in (*UP_TO_CONSTITUTION, *written)} | of_arms(arms, "constitution"),
-        deps=ALL_LEDGERS,
-        method="5",
-    )
+    read = {name: [name] for name in (*UP_TO_CONSTITUTION, *written)} | of_arms(arms, "constitution")
+    page_asset = partial(asset, contracts.FILE, kinds={"html"}, deps=ALL_LEDGERS)
     texts = consultation.path(file.page_texts) if file.page_texts else None
 
     def inputs_of(tables: dict[str, pl.DataFrame]) -> ReportInputs:
@@ -216,20 +215,36 @@ def constitution_page_assets(consultation: Consultation, home: Home, derived: st
     settings = [*asked, file.language, file_digest(texts) if texts else ""]
 
     @page_asset(
+        ins=read,
         settings=settings,
+        method="5",
         description="The page for those who are to sign: groups, principles, what waits, every decision.",
     )
     def constitution_report(**tables: pl.DataFrame) -> Table:
         return report_file(home, CONSTITUTION_PAGE, render_report(inputs_of(tables)))
 
     @page_asset(
+        ins=read,
         settings=settings,
+        method="5",
         description="A short page for the public, two sheets in print: the principles, and who agrees how far.",
     )
     def public_summary(**tables: pl.DataFrame) -> Table:
         return report_file(home, SHORT_PAGE, render_summary(inputs_of(tables), CONSTITUTION_PAGE))
 
-    return [constitution_report, public_summary]
+    @page_asset(
+        ins=read | {name: [name] for name in SCORED},
+        settings=settings,
+        method="1",
+        description="The short page for the public once models are trained, with what came of the principles.",
+    )
+    def public_results(elo_differences: pl.DataFrame, **tables: pl.DataFrame) -> Table:
+        scores, calibration = tables["eval_scores"], tables["judge_calibration"]
+        inputs = replace(inputs_of(tables), eval_scores=scores, judge_calibration=calibration)
+        page = render_results(inputs, CONSTITUTION_PAGE, elo_differences, EVALUATION_PAGE)
+        return report_file(home, RESULTS_PAGE, page)
+
+    return [constitution_report, public_summary, public_results]
 
 
 def audit_report_asset(

@@ -250,6 +250,7 @@ ONCE = {
     "decision_reversals",
     "constitution_report",
     "public_summary",
+    "public_results",
     "preference_balance",
     "training_settings",
     "qualitative_prompts",

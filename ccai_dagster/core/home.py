@@ -18,6 +18,7 @@ TAKEN = frozenset({"cache", "consultations", "dagster", "default", "mlflow-artif
 
 PAGES = {
     "In two sheets": "summary.html",
+    "With results": "results.html",
     "Constitution": "constitution.html",
     "Report": "audit_report.html",
     "Evaluation": "evaluation.html",

@@ -65,17 +65,21 @@ def summary(inputs: ReportInputs) -> list[str]:
         else _("No principle is worded yet.")
     )
     if inputs.trained:
-        arms = [
-            ngettext("%(arm)s (%(count)s principle)", "%(arm)s (%(count)s principles)", constitution.height, arm=arm)
-            for arm, constitution in inputs.constitutions.items()
-        ]
-        sentences.append(
-            _(
-                "One model was trained on each of %(arms)s, and compared with the untrained one.",
-                arms=inputs.language.listed(arms),
-            )
-        )
+        sentences.append(one_model_each(inputs))
     return [*sentences, _on_record(inputs)]
+
+
+def one_model_each(inputs: ReportInputs) -> str:
+    """Say on which constitutions models were trained."""
+    ngettext = inputs.language.ngettext
+    arms = [
+        ngettext("%(arm)s (%(count)s principle)", "%(arm)s (%(count)s principles)", constitution.height, arm=arm)
+        for arm, constitution in inputs.constitutions.items()
+    ]
+    return inputs.language.gettext(
+        "One model was trained on each of %(arms)s, and compared with the untrained one.",
+        arms=inputs.language.listed(arms),
+    )
 
 
 def _number(inputs: ReportInputs, value: int) -> str:

@@ -210,6 +210,7 @@ def test_report_and_provenance_are_files_with_their_digest(workplace) -> None:
         ("audit_report", "audit_report.html"),
         ("constitution_report", "constitution.html"),
         ("public_summary", "summary.html"),
+        ("public_results", "results.html"),
         ("provenance", "provenance.json"),
     ):
         path = workplace.root / "town" / "report" / name

@@ -14,10 +14,12 @@ import yaml
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 from parsed_page import Page
+from small_evaluation import score
 from small_report import inputs, unworded
 
 from ccai_dagster.constitution.comparison import MEASURES
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
+from ccai_dagster.contracts import ELO_DIFFERENCES, EVAL_SCORES
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.language import CATALOGUES, ENGLISH, Language, languages, read_language
 from ccai_dagster.decisions.origins import ORIGINS
@@ -27,7 +29,7 @@ from ccai_dagster.pages import report_decisions, report_public
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.parts import MARKS
 from ccai_dagster.pages.pictures.uncertainty import SIDES
-from ccai_dagster.pages.public_summary import render_summary
+from ccai_dagster.pages.public_summary import render_results, render_summary
 from ccai_dagster.pages.report import render_report
 from ccai_dagster.pages.report_sample import HIDDEN
 from ccai_dagster.pages.summary import SELECTED_FATES, summary
@@ -100,6 +102,12 @@ def test_the_page_for_the_public_is_german_throughout(inputs: ReportInputs, germ
     ):
         assert shown in words, shown
     assert "Group" not in words and "<script>alert" not in render_summary(early, "constitution.html")
+    kept = score("public", "adherence", "adherence", (0.7, 0.6, 0.8), "base", (0.2, -0.1, 0.3), category="public")
+    scored = replace(early, eval_scores=EVAL_SCORES.build([kept]))
+    after = Page(render_results(scored, "constitution.html", ELO_DIFFERENCES.empty(), "evaluation.html"))
+    came_of = after.words().partition("Was daraus wurde ")[2]
+    assert "als das untrainierte Modell, lässt sich nicht sagen (+20,0 von hundert Punkten, 95-%-Intervall" in came_of
+    assert "Nach allen Werten gibt es 1 Vergleich zweier Modelle: 0 mit einem Unterschied" in came_of
 
 
 def test_the_page_to_sign_is_german_throughout(inputs: ReportInputs, german: Language) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -14,12 +15,15 @@ import polars.selectors as cs
 import pytest
 from parsed_page import Page
 from small_consultation import SmallConsultation, profile_of_statement_4, with_metadata
+from small_evaluation import elo, score
 from small_report import calibration, group_structure, inputs, unworded
 from white_paper import white_paper
 
 from ccai_dagster.audit.records import read_records
 from ccai_dagster.audit.trail import decision_trail
 from ccai_dagster.contracts import (
+    ELO_DIFFERENCES,
+    EVAL_SCORES,
     JUDGE_CALIBRATION,
     LEDGER,
     SAMPLE_REPRESENTATIVENESS,
@@ -31,7 +35,7 @@ from ccai_dagster.deliberation.structure import UNTESTED
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.judge import judge_findings, label_sentences, leanings
 from ccai_dagster.pages.parts import MARKS, Choice, Entry, filters
-from ccai_dagster.pages.public_summary import render_summary
+from ccai_dagster.pages.public_summary import render_results, render_summary
 from ccai_dagster.pages.rendering import plain_findings
 from ccai_dagster.pages.report import render_report
 from ccai_dagster.pages.report_decisions import (
@@ -54,6 +58,7 @@ from ccai_dagster.pages.summary import summary
 from ccai_dagster.training.settings_of_arms import WEIGHTS
 
 __all__ = ["inputs"]
+Ends = tuple[float, float, float]
 
 
 @pytest.fixture(autouse=True)
@@ -321,6 +326,40 @@ def test_the_short_page_has_every_principle_with_the_agreement_of_every_group(in
             assert f"{100 * share:.0f}%" in words
     sizes = inputs.opinion_groups["group_id"].value_counts().sort("group_id")["count"]
     assert all(f"{size} people" in words for size in sizes)
+
+
+def test_the_short_page_after_training_ends_with_what_came_of_the_principles(inputs: ReportInputs) -> None:
+    kept = partial(score, "public", "adherence", "adherence", (0.7, 0.6, 0.8), category="public")
+    early = replace(inputs, models=inputs.models.clear())
+    before = Page(render_summary(early, "constitution.html")).words()
+
+    def told(untrained: Ends, standard: Ends, calibrated: dict[str, Any]) -> str:
+        rows = [kept("base", untrained), kept("standard", standard), score("base", "adherence", "adherence", (1, 1, 1))]
+        scored = replace(
+            early, eval_scores=EVAL_SCORES.build(rows), judge_calibration=JUDGE_CALIBRATION.build([calibrated])
+        )
+        elo_differences = ELO_DIFFERENCES.build([elo("public", "standard", (12.0, -18.0, 31.0))])
+        rendered = render_results(scored, "constitution.html", elo_differences, "evaluation.html")
+        page = Page(rendered)
+        assert page.faults == [] and 'href="evaluation.html"' in rendered
+        start, _, end = page.words().partition("What came of it ")
+        assert start == before.partition("What becomes of it ")[0], "the rest is the same page"
+        return end
+
+    words = told((0.2, 0.1, 0.3), (-0.1, -0.2, -0.06), calibration(0.6, 0.8))
+    assert words.startswith(
+        "One model was trained on each of public (1 principle) and standard (1 principle), and compared with the "
+        "untrained one. The model trained on these principles keeps to them more than the untrained model (+20.0 "
+        "points of a hundred, 95% interval +10.0 to +30.0). The model trained on these principles keeps to them less "
+        "than the one trained on “standard” (−10.0 points of a hundred, 95% interval −20.0 to −6.0). Whether a "
+        "response keeps to a principle is judged by a model that was found to be better than guessing. By all scores "
+        "there are 3 comparisons of two models: 2 with a difference, 1 with one too small to matter, if any, and 0 "
+        "that cannot be told."
+    )
+    words = told((0.01, -0.02, 0.04), (0.0, -0.2, 0.2), calibration(0.4, 0.6))
+    assert "keeps to them about as much as the untrained model (+1.0 points of a hundred" in words
+    assert "It cannot be told whether the model trained on these principles keeps to them more than the one" in words
+    assert "not found to be better than guessing everywhere, so these differences say little." in words
 
 
 def test_the_short_page_lets_one_retell_three_sentences_with_the_numbers_of_the_tables(inputs: ReportInputs) -> None:
