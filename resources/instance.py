@@ -21,7 +21,6 @@ from typing import Any
 import dagster as dg
 import yaml
 from filelock import FileLock, Timeout
-from sqlalchemy.exc import DBAPIError
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import DISK_FULL, NOT_WRITABLE, disk_errors
@@ -214,6 +213,10 @@ def storage_errors(place: Path) -> Iterator[None]:
 @contextmanager
 def database_errors(place: Path) -> Iterator[None]:
     """Tell in a sentence what is wrong with a database; as `storage_errors`, of which it is a part."""
+    from sqlalchemy.exc import (
+        DBAPIError,
+    )  # takes as long as a third of Dagster, and not all who load this open a database
+
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:

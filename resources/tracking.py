@@ -17,7 +17,6 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from sqlalchemy.exc import DBAPIError
 
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.files import lock_beside
@@ -334,6 +333,7 @@ class Tracking(dg.ConfigurableResource["Tracking"]):
     def _database_errors(self) -> Iterator[None]:
         """Tell in a sentence what is wrong with the database; MLflow hides it in an error of its own."""
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import DBAPIError
 
         with database_errors(self._database) if self._database is not None else nullcontext():
             try:
