@@ -211,8 +211,9 @@ def bare_scoring(model: TransformersModel, questions: Questions) -> Callable[[],
 def bare_sampling(model: TransformersModel, questions: Questions) -> Callable[[], None]:
     """Return bare sampling of the same batches, already tokenised, padded and sorted."""
     import torch
-    from transformers import GenerationConfig
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
+    stock = AutoModelForCausalLM.from_pretrained(model._model.name_or_path, dtype=model._model.dtype).eval()
     prompts = sorted((model._prompt(question)[1] for question in questions), key=len)
     batches = [model._padded(prompts[start : start + BATCH]) for start in range(0, len(prompts), BATCH)]
     options: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
@@ -228,7 +229,7 @@ def bare_sampling(model: TransformersModel, questions: Questions) -> Callable[[]
         with torch.inference_mode():
             for inputs in batches:
                 torch.manual_seed(1)
-                model._model.generate(**inputs, generation_config=config)
+                stock.generate(**inputs, generation_config=config)
 
     return run
 

@@ -80,6 +80,10 @@ class TransformersModel:
         without_own_sampling(model)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model = model.to(self._device).eval()
+        if self._device == "cpu":
+            from ccai_dagster.stages.packed_weights import pack_weights
+
+            pack_weights(self._model, batch_size)
         self._batch_size = batch_size
         config = model.config.get_text_config()
         own = getattr(config, "max_position_embeddings", self._tokenizer.model_max_length)
