@@ -195,10 +195,12 @@ def read_comparisons(path: Path) -> pl.DataFrame:
         HELPFULNESS_PAIRS, with a column `principle` if the file has it, sorted by `pair_id`.
 
     Raises:
-        ConsultationError: A line that is no such object, a duplicate id, an empty file.
+        ConsultationError: A line that is no such object, a duplicate id, the same two responses to a prompt again, an
+            empty file.
     """
     fields = tuple(HELPFULNESS_PAIRS.fields)
     first_line: dict[str, int] = {}
+    compared: dict[tuple[str | None, ...], int] = {}
     rows: list[dict[str, Any]] = []
     for line, content in enumerate(read_text(path).split("\n"), start=1):
         if not content.strip():
@@ -213,6 +215,12 @@ def read_comparisons(path: Path) -> pl.DataFrame:
             )
         _check_comparison(where, row)
         check_new_id(where, "pair_id", row["pair_id"], line, first_line)
+        what = (row["prompt"], row.get(PRINCIPLE), *sorted((row["response_a"], row["response_b"])))
+        if (before := compared.setdefault(what, line)) != line:
+            raise ConsultationError(
+                f"{where}: {row['pair_id']!r} compares what line {before} compares. Keep one of them; `probability_a` "
+                "is for all who compared the two."
+            )
         rows.append({**row, "probability_a": float(row["probability_a"])})
     if not rows:
         raise ConsultationError(f"{path}: no comparisons. Add at least one line.")

@@ -26,6 +26,10 @@ from ccai_dagster.feedback.prompts import PRINCIPLE
 USER, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 OPTIONS = re.compile(r"\(A\) \[\[\[(.*?)\]\]\]\s*\(B\) \[\[\[(.*?)\]\]\]", re.DOTALL)
 INSTRUCTION = re.compile(r"\n\n[^\n]*Options:\s*$")
+OWN = (
+    "This reads published sets; comparisons of your own need no reading: write them as docs/evaluation.md shows "
+    "(A set of your own)."
+)
 INTRODUCTION = re.compile(r"^\s*Consider the following conversation[^\n]*\n")
 
 
@@ -91,7 +95,7 @@ def _pair(where: str, line: str) -> tuple[str, str, str] | None:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ConsultationError(f"{where}: not readable as JSON ({error}).") from error
+        raise ConsultationError(f"{where}: not readable as JSON ({error}). Give JSON lines. {OWN}") from error
     if isinstance(row, dict) and all(isinstance(row.get(name), str) for name in ("chosen", "rejected")):
         prompt, better = _last_reply(where, row["chosen"])
         other_prompt, worse = _last_reply(where, row["rejected"])
@@ -102,7 +106,7 @@ def _pair(where: str, line: str) -> tuple[str, str, str] | None:
     else:
         raise ConsultationError(
             f"{where}: neither a pair of dialogues (`chosen`, `rejected`) nor two options in brackets with the right "
-            "letter (`prompt`, `corrects`)."
+            f"letter (`prompt`, `corrects`). {OWN}"
         )
     return (prompt, better, worse) if usable and prompt and better and worse and better != worse else None
 
@@ -110,7 +114,10 @@ def _pair(where: str, line: str) -> tuple[str, str, str] | None:
 def _last_reply(where: str, dialogue: str) -> tuple[str, str]:
     before, found, reply = dialogue.rpartition(ASSISTANT)
     if not found or not before.startswith(USER):
-        raise ConsultationError(f"{where}: a dialogue has no turn of a human, or none of an assistant after it.")
+        raise ConsultationError(
+            f"{where}: a dialogue has no turn of a human (an empty line, then `Human:`), or none of an assistant after "
+            f"it (`Assistant:`). {OWN}"
+        )
     return before.removeprefix(USER).strip(), reply.strip()
 
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from ccai_dagster import contracts
 from ccai_dagster.consultation.folder import SAMPLE, ConsultationFile, read_consultation
 from ccai_dagster.decisions.values import VALUES
+from ccai_dagster.feedback.prompts import read_comparisons
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
@@ -108,6 +109,20 @@ def test_every_value_of_a_decision_is_documented(generated: Path) -> None:
     for name, value in [each for values in VALUES.values() for each in values.items()]:
         assert f"| `{name}` | {value.allowed.expected} |" in page
         assert value.meaning in page
+
+
+def test_the_ledgers_list_every_value_that_they_settle() -> None:
+    page = (DOCS / "ledgers.md").read_text()
+    for kind, values in VALUES.items():
+        (row,) = re.findall(rf"^\| {kind} \| (.+?) \|", page, re.MULTILINE)
+        assert set(SPAN.findall(row)) == {name for name, value in values.items() if not value.is_policy}
+
+
+def test_the_comparison_shown_is_one_that_is_read(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```json\n(.+?)```", (DOCS / "evaluation.md").read_text(), re.DOTALL)
+    (tmp_path / "shown.jsonl").write_text(shown)
+    (row,) = read_comparisons(tmp_path / "shown.jsonl").to_dicts()
+    assert row["probability_a"] == 0.0 and row["principle"]
 
 
 def test_every_environment_variable_is_documented() -> None:

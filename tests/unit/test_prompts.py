@@ -152,6 +152,8 @@ def test_comparisons_are_read_with_and_without_principles(tmp_path: Path) -> Non
         ({**ROW, "pair_id": "h2", "prompt": " "}, "`prompt` is empty"),
         ("[1]", "expected an object, found list"),
         ("{", "line 2: not readable as JSON"),
+        ({**ROW, "pair_id": "h2"}, "line 2: 'h2' compares what line 1 compares"),
+        ({**ROW, "pair_id": "h2", "response_a": "", "response_b": "Because."}, "line 2: 'h2' compares what line 1"),
     ],
 )
 def test_a_bad_comparison_is_named_with_its_line(tmp_path: Path, row: object, message: str) -> None:

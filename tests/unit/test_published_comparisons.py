@@ -70,7 +70,7 @@ def test_what_compares_nothing_is_left_out_and_doubles_count_once(tmp_path: Path
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ("{", "line 1: not readable as JSON"),
+        ("{", r"line 1: not readable as JSON.*\(A set of your own\)"),
         ("[]", "line 1: neither a pair of dialogues"),
         (TRANSCRIPT | {"chosen": "Noon."}, "line 1: a dialogue has no turn"),
         (LETTERS | {"corrects": [" (A)", " (B)"]}, "line 1: two options"),
