@@ -16,6 +16,7 @@ from ccai_dagster import automation
 from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.core.home import Home
+from ccai_dagster.core.text import counted
 from ccai_dagster.definitions import build_defs, build_resources
 from ccai_dagster.run_failures import failure_message, is_interruption
 from ccai_dagster.staleness import plan
@@ -234,6 +235,6 @@ def _materialize_selected(
         raise ConsultationError(f"--select {select!r} names no asset that can be materialized.")
     if refused := history.refused_ancestors(keys, possible, instance):
         raise ConsultationError("\n".join(refused))
-    say(f"Materializing {len(keys)} selected assets")
+    say(f"Materializing {counted(len(keys), 'selected asset')}")
     because = {**tags, run_tags.BECAUSE: f"selected: {select}"[: automation.LONGEST_REASON]}
     _execute(defs.resolve_implicit_global_asset_job_def(), keys, instance, outcome, because)

@@ -197,6 +197,10 @@ def _unknown(asked: str, sought: str, known: Mapping[str, Collection[str]], evid
         lowered.setdefault(each.lower(), full)
         if each.partition("/")[2]:
             lowered.setdefault(each.partition("/")[2].lower(), full)
+    if len(known) > 1:
+        counting = (record for record in evidence.records.by_id.values() if record.counts)
+        values = {name for record in counting for name in record.subject_ids if name.isidentifier()}
+        lowered = {name.lower(): name for name in sorted(values)} | lowered
     near = difflib.get_close_matches(sought.lower()[:100], lowered, n=SUGGESTED, cutoff=0.6)
     begun = [full for short, full in lowered.items() if sought and short.startswith(sought.lower()[:100])]
     meant = list(dict.fromkeys([*begun[:SUGGESTED], *(lowered[each] for each in near)]))[:SUGGESTED]

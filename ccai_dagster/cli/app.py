@@ -219,7 +219,7 @@ def run(
         )
     if outcome.failed:
         raise ConsultationError("The run stopped. What was made before stands; mend what is named above and run again.")
-    made = f"{len(outcome.materialized)} assets materialized in {outcome.seconds:.0f} s"
+    made = f"{counted(len(outcome.materialized), 'asset')} materialized in {outcome.seconds:.0f} s"
     if outcome.fresh:
         made += f"; {len(outcome.fresh)} skipped, since their inputs, code and settings have not changed"
     typer.echo(made)

@@ -30,6 +30,8 @@ from ccai_dagster.open_consultation import OpenConsultation
 
 SHOWN = 12
 """Subjects or findings of a kind that the status lists; the rest is counted."""
+STOPS = "STOPS THE RUN"
+"""What a line of the status begins with that is put right before anything is computed."""
 
 
 def decide_one(opened: OpenConsultation, answer: Answer, digest: str | None, say: Callable[[str], None]) -> None:
@@ -90,6 +92,7 @@ def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
     say(f"{'':<12}" + "".join(f"{state:>16}" for state in STATES) + f"{'policies':>10}{'rows':>7}")
     details: list[str] = []
     ledgers: list[pl.DataFrame] = []
+    unread = False
     for kind in LEDGERS:
         try:
             items = opened.agenda(kind)
@@ -101,6 +104,7 @@ def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
             details += _details(opened, kind, items)
         except ConsultationError as error:
             say(f"{kind:<12}  cannot be told: {error}")
+            unread = True
     say("")
     say(f"Rows: {origins_told(ledgers)}")
     for line in details:
@@ -108,7 +112,8 @@ def show_status(opened: OpenConsultation, say: Callable[[str], None]) -> None:
     say("")
     for name, path in pages_in(opened.home.report).items():
         say(f"{name:<18}{path}")
-    for line in _notices(opened):
+    stopped = unread or any(STOPS in line for line in details)
+    for line in _notices(opened, "What stops the run stands above." if stopped else ""):
         say(line)
 
 
@@ -151,11 +156,11 @@ def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> It
     try:
         check_rows(opened.manifest, opened.consultation.ledger(kind), ledger)
     except ConsultationError as error:
-        lines.append(f"STOPS THE RUN: {printable(str(error), LONGEST)}")
+        lines.append(f"{STOPS}: {printable(str(error), LONGEST)}")
     errors = [each for each in opened.findings(kind) if each.severity == "error"]
     for found in errors[:SHOWN]:
         row = f"row {found.decision_id}" if found.decision_id else subject_name(found.ledger, found.subject.split())
-        lines.append(f"STOPS THE RUN: {printable(row)}: {printable(found.message)}")
+        lines.append(f"{STOPS}: {printable(row)}: {printable(found.message)}")
     if len(errors) > SHOWN:
         lines.append(f"and {len(errors) - SHOWN} more that stop the run")
     if lines:
@@ -166,8 +171,13 @@ def _details(opened: OpenConsultation, kind: str, items: list[AgendaItem]) -> It
         yield from (f"  {line}" for line in lines)
 
 
-def _notices(opened: OpenConsultation) -> Iterator[str]:
-    """What somebody must look at, as it is sent to the webhook, and whether it could be."""
+def _notices(opened: OpenConsultation, above: str) -> Iterator[str]:
+    """What somebody must look at, as it is sent to the webhook, and whether it could be.
+
+    Args:
+        opened: The consultation.
+        above: What is said in place of that there is nothing, if there is more to look at.
+    """
     from ccai_dagster.notices import notices
     from ccai_dagster.webhook import undelivered
     from resources.record_files import all_ended_well
@@ -188,7 +198,7 @@ def _notices(opened: OpenConsultation) -> Iterator[str]:
     except ConsultationError as error:
         yield f"Failed runs cannot be told: {printable(str(error))}"
         found, nothing = notices(opened, None), "Nothing lapsed or waits for a sign-off."
-    yield "To be looked at:" if found else nothing
+    yield "To be looked at:" if found else above or nothing
     yield from (f"  {printable(each.text)}" for each in found)
     if problem := undelivered(opened.home.notices):
         yield problem

@@ -70,7 +70,10 @@ def what_if(opened: OpenConsultation, kind: str, subjects: Sequence[str], outcom
         ConsultationError: It could not be decided, or nothing that is computed here hangs on this kind.
     """
     if kind not in KINDS:
-        raise ConsultationError(f"Groups, statements and principles hang on no {kind}; name one of {', '.join(KINDS)}.")
+        raise ConsultationError(
+            f"Groups, statements and principles hang on no {kind}; name one of {', '.join(KINDS)}. What comes of it, a "
+            "run tells: decide in a copy of the folder, run it, and `ccai compare` the two."
+        )
     outcome = as_kept(kind, outcome)
     counting = rows_by_subject(decided_rows(opened.ledger(kind)))
     replaced = {

@@ -149,6 +149,10 @@ def test_status_has_the_same_lines(quiet: Town, monkeypatch: pytest.MonkeyPatch)
     versions.touch()  # an empty one tells nothing, so that Dagster is asked
     lines: list[str] = []
     show_status(OpenConsultation(quiet.consultation, quiet.home), lines.append)
+    assert any("STOPS THE RUN" in line for line in lines) and lines[-1] == "What stops the run stands above."
+    with monkeypatch.context() as nothing_stops:
+        nothing_stops.setattr(OpenConsultation, "findings", lambda opened, kind: [])
+        show_status(OpenConsultation(quiet.consultation, quiet.home), lines.append)
     assert lines[-1] == "Nothing failed, lapsed or waits for a sign-off."
     break_ledger(quiet)
     observed(quiet)

@@ -244,6 +244,7 @@ def test_of_people_only_decisions_on_them_are_told(finished: Any) -> None:
 def test_what_is_unknown_names_what_may_be_meant(finished: Any) -> None:
     assert refusal(finished, "P11").startswith("Nothing is called 'P11'. Did you mean principle:public/P1")
     assert refusal(finished, "statement:99").startswith("There is no statement '99'.")
+    assert "Did you mean gac_threshold" in refusal(finished, "gac_treshold")
     assert "Ask for a statement (17), a principle" in refusal(finished, "zzzzzzzz")
     assert "Nothing is called ''" in refusal(finished, "")
 

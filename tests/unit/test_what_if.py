@@ -154,6 +154,7 @@ def test_a_line_that_is_not_in_force_is_told(opened: OpenConsultation) -> None:
         ("threshold", "nothing", "2", "not in this consultation"),
         ("moderation", "99999", "in", "not in this consultation"),
         ("signoff", "public", "signed off", "hang on no signoff"),
+        ("training", "feedback_method", "letters", "in a copy of the folder, run it, and `ccai compare` the two"),
     ],
 )
 def test_what_could_not_be_decided_is_refused(
