@@ -27,7 +27,7 @@ from ccai_dagster.pages.evaluation import render_evaluation
 from ccai_dagster.pages.inputs import EvaluationInputs, ReportInputs
 from ccai_dagster.pages.public_summary import render_results, render_summary
 from ccai_dagster.pages.report import render_report
-from ccai_dagster.training.settings_of_arms import policy_method
+from ccai_dagster.training.settings_of_arms import policy_method, policy_steps
 from resources import history
 
 OWNER = "team:audit"
@@ -107,7 +107,7 @@ REPORTED = (
 
 def evaluation_page_asset(consultation: Consultation, home: Home) -> dg.AssetsDefinition:
     """Make the page on what constitutions changed."""
-    file = consultation.file
+    file, control = consultation.file, consultation.profile.control
     arms = {name: arm.description for name, arm in consultation.arms.items()}
     asks_opinions = any(each.format == "opinion_qa" for each in file.benchmarks.values())
     shared = (*SHARED, OPINIONS) if asks_opinions else SHARED
@@ -125,8 +125,8 @@ def evaluation_page_asset(consultation: Consultation, home: Home) -> dg.AssetsDe
         | responses
         | of_arms(arms, "constitution")
         | ({settings: [settings]} if file.control else {}),
-        method="3",
-        settings=[file.title, file.baseline, value_digest([arms, benchmarks])],
+        method="4",
+        settings=[file.title, file.baseline, value_digest([arms, benchmarks]), *([control] if file.control else [])],
         description="One page for a lay reader: what each constitution changed, what not, and what cannot be told.",
     )
     def evaluation_page(**tables: pl.DataFrame) -> Table:
@@ -139,6 +139,7 @@ def evaluation_page_asset(consultation: Consultation, home: Home) -> dg.AssetsDe
             audit_report=REPORT if any(arm.constitution == "ledgers" for arm in consultation.arms.values()) else None,
             qualitative_responses=pl.concat(tables[name] for name in sorted(responses)),
             policy_method=policy_method(tables[settings]) if file.control else None,
+            policy_steps=(policy_steps(tables[settings]), control.policy.steps) if file.control else None,
             **{name: tables[name] for name in shared},
         )
         return report_file(home, EVALUATION_PAGE, render_evaluation(inputs))
@@ -268,7 +269,7 @@ def audit_report_asset(
         ins=read,
         deps=sorted(earlier - {dg.AssetKey(key) for key in read.values()}, key=lambda key: key.to_user_string()),
         settings=_asked_settings(consultation),
-        method="9",
+        method="10",
         description="One page for a lay reader: the constitution, why it is so, and what it did.",
     )
     def audit_report(context: dg.AssetExecutionContext, **tables: pl.DataFrame) -> Table:

@@ -42,8 +42,9 @@ def scores_at_chance(benchmarks: Collection[str]) -> str:
     tells = "that the machinery works, not how the models behave."
     if "adherence" in benchmarks and "elo" in benchmarks:
         return f"Adherence and the judge's Elo rest on {GUESSING}. They show {tells}"
-    what = "Adherence" if "adherence" in benchmarks else "The judge's Elo"
-    return f"{what} rests on {GUESSING}. It shows {tells}"
+    if "adherence" in benchmarks:
+        return f"Adherence rests on {GUESSING}. It shows {tells}"
+    return f"The judge's Elo rests on a judge that was not shown to tell who helps more or harms less. It shows {tells}"
 
 
 def verdict(row: Mapping[str, Any]) -> Verdict:
@@ -78,7 +79,10 @@ def scoring_sentence(calibration: pl.DataFrame) -> str:
     )
     if method != "likeness":
         return shown
-    return f"{shown} It hears manner and topic, not right and wrong, so Elo is marked as by a judge at chance."
+    return (
+        f"{shown} It hears manner and topic, not right and wrong: whatever it is worth under principles, Elo is marked "
+        "as by a judge at chance."
+    )
 
 
 def scored_elo_at_chance(calibration: pl.DataFrame) -> bool:

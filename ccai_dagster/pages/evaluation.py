@@ -138,8 +138,8 @@ def _lead(found: Sequence[ShownComparison], differ: int, alike: int, unclear: in
     guessed = f" {counted(judged, 'difference rests', 'differences rest')} on a judge at chance." if judged else ""
     loose = sum(one.row["adjusted_p"] is None for one in apart)
     chance = (
-        f" Not corrected for how many comparisons there are: {loose} of the differences; chance alone would single "
-        "out about one comparison in twenty."
+        f" {loose} of the differences could not be corrected for how many comparisons there are; chance alone would "
+        "single out about one comparison in twenty."
         if loose
         else ""
     )

@@ -82,7 +82,7 @@ def control_line(scores: pl.DataFrame) -> str:
     rows = against_untrained(scores)
     found = "follows" if follows_the_judge(scores) else "is not shown to follow"
     changes = ", ".join(f"{NAMES[arm]} {_span(rows[arm])}" for arm in (PLAIN, ORNATE))
-    return f"training {found} a judge whose taste is known: {changes} points of reading ease"
+    return f"training {found} a judge whose taste is known: {changes} points of reading ease beside the untrained model"
 
 
 def control_chapter(inputs: EvaluationInputs) -> Chapter | None:
@@ -103,7 +103,7 @@ def control_chapter(inputs: EvaluationInputs) -> Chapter | None:
             "Differences are paired by prompt and seed. A rule that nobody was trained on is shown beside it as it "
             "came out.",
         ],
-        findings=[*_findings(scores), *_method(inputs.policy_method)],
+        findings=[*_findings(scores), *_method(inputs)],
         forests=[
             plain_forest(
                 "Change against the untrained model in points of reading ease, with 95% intervals",
@@ -165,16 +165,21 @@ def _findings(scores: pl.DataFrame) -> list[str]:
             f"The model {NAMES[arm]} changed by {_span(words[arm, BASE])} words a response, and by "
             f"{_span(likelihood[arm, BASE], 2)} nats a token in how likely the untrained model finds its responses."
         )
-    return [*found, "A likelihood much below nil means that a model left ordinary language to please its rule."]
+    return [*found, "A likelihood that fell much means that a model left ordinary language to please its rule."]
 
 
-def _method(policy_method: str | None) -> list[str]:
-    if policy_method is None:
+def _method(inputs: EvaluationInputs) -> list[str]:
+    if inputs.policy_method is None or inputs.policy_steps is None:
         return []
-    same = policy_method == "dpo"
+    arms, control = inputs.policy_steps
+    trained = f"The models of the constitutions were trained by {METHODS[inputs.policy_method]}"
+    if inputs.policy_method != "dpo":
+        return [f"{trained}, and these by direct preferences: of that method the control says nothing."]
+    if arms >= control:
+        return [f"{trained} in {counted(arms, 'step')}, as these were in {control}."]
     return [
-        f"The models of the constitutions were trained by {METHODS[policy_method]}, "
-        + ("as these were." if same else "and these by direct preferences: of that method the control says nothing.")
+        f"{trained}, too, but in {counted(arms, 'step')} where these took {control}: that a model follows its judge "
+        f"after {control} does not say that theirs do after {arms}."
     ]
 
 

@@ -106,7 +106,8 @@ class EvaluationInputs:
         qualitative_responses: QUALITATIVE_RESPONSES of all arms and `base`.
         audit_report: Name of the audit report, which lies beside the page; None if there is none.
         control_scores: Of the positive control, as its responses; None without one.
-        policy_method: How the arms' policies were trained; None where that is not told.
+        policy_method: How the arms' policies were trained; None where that is not told, as the next.
+        policy_steps: Steps of these trainings, and of those of the positive control.
     """
 
     title: str
@@ -132,6 +133,7 @@ class EvaluationInputs:
     control_scores: pl.DataFrame | None = None
     control_responses: pl.DataFrame | None = None
     policy_method: str | None = None
+    policy_steps: tuple[int, int] | None = None
 
     @property
     def tables(self) -> dict[str, pl.DataFrame]:

@@ -54,7 +54,16 @@ def comparable_digest(settings: str) -> str:
 
 def policy_method(table: pl.DataFrame) -> str:
     """Return how the policies of all arms were trained, from the table of settings."""
-    row = table.row(by_predicate=(pl.col("stage") == "policy") & (pl.col("setting") == "policy method"), named=True)
+    return _of_policies(table, "policy method")
+
+
+def policy_steps(table: pl.DataFrame) -> int:
+    """Return how many steps the policies of all arms were trained for, from the table of settings."""
+    return int(_of_policies(table, "settings.steps"))
+
+
+def _of_policies(table: pl.DataFrame, setting: str) -> str:
+    row = table.row(by_predicate=(pl.col("stage") == "policy") & (pl.col("setting") == setting), named=True)
     return str(next(value for name, value in row.items() if name.startswith("in_")))
 
 

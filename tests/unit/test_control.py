@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from small_report import HOSTILE
 
 from ccai_dagster.consultation.folder import BASE, ORNATE, PLAIN, SAMPLE, read_consultation
 from ccai_dagster.consultation.settings import ControlSettings
-from ccai_dagster.contracts import CONTROL_RESPONSES, CONTROL_SCORES, PROMPTS
+from ccai_dagster.contracts import CONTROL_RESPONSES, CONTROL_SCORES, HELPFULNESS_PAIRS, PROMPTS
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.evaluation.control import (
+    TRAINED_ON,
     control_findings,
     control_scores,
     follows_the_judge,
@@ -26,11 +28,15 @@ from ccai_dagster.evaluation.control import (
     with_purpose,
 )
 from ccai_dagster.feedback.language_model import Response
+from ccai_dagster.feedback.prompts import read_prompts
 from ccai_dagster.pages.evaluation import render_evaluation
 from ccai_dagster.pages.evaluation_control import control_line, control_worth
 from ccai_dagster.pages.inputs import EvaluationInputs
+from ccai_dagster.training.comparisons import comparisons, learnable
 
 __all__ = ["evaluation"]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 EASE = {"Go.": 121.22, "Go on.": 120.205, "Water.": 36.62}
 """Words a sentence and syllables a word: 1 and 1, 2 and 1, 1 and 2."""
@@ -190,7 +196,9 @@ def test_the_page_begins_with_the_control(evaluation: EvaluationInputs) -> None:
     scores = told(control_plain=(12.14, 8.5, 15.5), control_ornate=(-9.7, -14.8, -4.8))
     said = responses({arm: {f"p{at}": ["Go.", "Go."] for at in range(5)} for arm in (BASE, PLAIN)})
     said = pl.concat([said, responses({ORNATE: {f"p{at}": [HOSTILE, "Go."] for at in range(5)}})])
-    inputs = replace(evaluation, control_scores=scores, control_responses=said, policy_method="rloo")
+    inputs = replace(
+        evaluation, control_scores=scores, control_responses=said, policy_method="rloo", policy_steps=(5, 12)
+    )
     text = render_evaluation(inputs)
     page = Page(text).words()
     assert text.index("Training follows the judge.") < text.index("comparisons of two models by one score")
@@ -200,6 +208,14 @@ def test_the_page_begins_with_the_control(evaluation: EvaluationInputs) -> None:
     ) in page
     assert "The two lie +22.0 (95% interval +17.0 to +27.0) points of reading ease apart." in page
     assert "of that method the control says nothing" in page
+    shorter = Page(render_evaluation(replace(inputs, policy_method="dpo"))).words()
+    assert (
+        "in 5 steps where these took 12: that a model follows its judge after 12 does not say that theirs do after 5."
+    ) in shorter
+    assert (
+        "in 40 steps, as these were in 12."
+        in Page(render_evaluation(replace(inputs, policy_method="dpo", policy_steps=(40, 12)))).words()
+    )
     assert "<script>alert" not in text
     assert "Does training follow the judge?" not in render_evaluation(evaluation)
     assert render_evaluation(inputs) == text
@@ -208,8 +224,26 @@ def test_the_page_begins_with_the_control(evaluation: EvaluationInputs) -> None:
 def test_the_terminal_says_it_in_a_line() -> None:
     assert control_line(told(control_plain=(12.14, 8.5, 15.5), control_ornate=(-9.7, -14.8, -4.8))) == (
         "training follows a judge whose taste is known: taught to write plainly +12.1 (95% interval +8.5 to +15.5), "
-        "taught to write ornately −9.7 (95% interval −14.8 to −4.8) points of reading ease"
+        "taught to write ornately −9.7 (95% interval −14.8 to −4.8) points of reading ease beside the untrained model"
     )
+
+
+def test_the_documentation_says_how_many_pairs_are_learnt_from() -> None:
+    settings = ControlSettings()
+    prompts = with_purpose(read_prompts(SAMPLE / "prompts.csv", SAMPLE / "themes.csv", {}), TRAINED_ON, "preference")
+    pairs = pl.DataFrame({"pair_id": [f"pair_{each}" for each in prompts["prompt_id"]]}).with_columns(
+        *(pl.lit(text).alias(name) for name, text in {"prompt": "?", "response_a": "a", "response_b": "b"}.items()),
+        pl.lit(0.9).alias("probability_a"),
+        *(pl.lit(True).alias(f"finished_{side}") for side in "ab"),
+        pl.lit("labelled").alias("status"),
+    )
+    learnt = [
+        learnable(comparisons(pairs, HELPFULNESS_PAIRS.empty(), 1.0, settings.held_out_share, seed)).height
+        for seed in (7, 8, 9)
+    ]
+    assert (settings.pairs.prompts, settings.policy.steps) == (pairs.height, 12)
+    told = f"{learnt[0]} of the {pairs.height} pairs being learnt from ({learnt[1]} of draw 8)"
+    assert learnt[2] == learnt[0] and told in (REPOSITORY / "docs" / "evaluation.md").read_text()
 
 
 def test_the_arms_of_the_control_have_their_names_for_themselves(tmp_path: Any) -> None:

@@ -177,7 +177,7 @@ def test_a_score_is_explained_with_its_interval_and_its_judge(finished: Any, ask
     assert answer.story[1].startswith("Paired with standard the difference is +4.000")
     assert "p = 0.0120, 0.0240 corrected for the number of comparisons; one of 5.500 would" in answer.story[1]
     assert [each["compared_with"] for each in answer.facts["comparisons"]] == ["standard"]
-    assert "could not be told from guessing" in answer.story[2]
+    assert "rests on a judge that was not shown to tell who helps more or harms less" in answer.story[2]
 
 
 @pytest.mark.parametrize("asked", [RUN, RUN[:6], f"run:{TRACKED[:4]}", TRACKED])
