@@ -62,7 +62,7 @@ def control_worth(scores: pl.DataFrame) -> ControlWorth:
             f"Training follows the judge. {judged} Beside the untrained model, the one {NAMES[PLAIN]} became easier to "
             f"read by {plain[0]} points (95% interval {plain[1]} to {plain[2]}), the one {NAMES[ORNATE]} harder by "
             f"{ornate[0]} ({ornate[1]} to {ornate[2]}). So a model does afterwards what its judge prefers; what that "
-            "says of a constitution depends on what its judge is worth.",
+            "says of a constitution depends on what its judge is worth and on how much is learnt from it.",
         )
     return ControlWorth(
         False,
