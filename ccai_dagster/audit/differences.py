@@ -29,7 +29,8 @@ from ccai_dagster.decisions.ledger import NUMBERED_KINDS, current, effect, is_de
 from ccai_dagster.deliberation.importing.tables import Import
 from ccai_dagster.deliberation.stability import adjusted_rand
 from ccai_dagster.evaluation.findings import Verdict, small_difference, verdict
-from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL
+from ccai_dagster.evaluation.scores import ADHERENCE_SCORES, ALL, CORRECTED, ELO_BENCHMARK
+from ccai_dagster.feedback.judge_accuracy import scored_by
 from ccai_dagster.statistics.intervals import difference_interval
 
 ABSENT = "–"
@@ -87,8 +88,8 @@ class Compared:
         ledgers: LEDGER by kind.
         imported: Its export.
         constitutions: CONSTITUTION by arm; None where it is not made yet.
-        tables: `opinion_groups`, `gac_scores`, `consensus_stability`, `selected_statements` and `eval_scores`, as far
-            as the last run made them.
+        tables: `opinion_groups`, `gac_scores`, `consensus_stability`, `selected_statements`, `eval_scores` and
+            `judge_calibration`, as far as the last run made them.
         manifest: Of the last run; None before any.
         changed: Files of the folder, ledgers left out, that are not what the last run read.
     """
@@ -128,7 +129,9 @@ def consultation_differences(first: Compared, second: Compared) -> list[Chapter]
     if first.manifest is not None and second.manifest is not None:
         chapters += _models(first.manifest, second.manifest)
     if evaluated := _both("eval_scores", pair):
-        chapters.append(_scores(*evaluated))
+        calibrations = _both("judge_calibration", pair) or ()
+        judges = [scored_by(each) for each in calibrations if "scores_models" in each.columns]
+        chapters.append(_scores(*evaluated, judges=list(dict.fromkeys(judges))))
     return chapters
 
 
@@ -350,8 +353,14 @@ def _models(first: Manifest, second: Manifest) -> Iterator[Chapter]:
         yield Chapter("Models", f"{total - len(found)} of {counted(total, 'model')} are the same.", found)
 
 
-def _scores(first: pl.DataFrame, second: pl.DataFrame) -> Chapter:
-    """Scores of each arm on the whole of each benchmark, with what their intervals say of the difference."""
+def _scores(first: pl.DataFrame, second: pl.DataFrame, judges: Sequence[str]) -> Chapter:
+    """Scores of each arm on the whole of each benchmark, with what their intervals say of the difference.
+
+    Args:
+        first: EVAL_SCORES.
+        second: EVAL_SCORES.
+        judges: By which methods models are scored; those of two judges are two yardsticks, and not compared.
+    """
     key = ["arm", "benchmark", "metric", "category"]
     one, other = (
         {
@@ -364,6 +373,9 @@ def _scores(first: pl.DataFrame, second: pl.DataFrame) -> Chapter:
         for table in (first, second)
     )
     both = sorted(one.keys() & other.keys())
+    judged = [name for name in both if name[1] in (ADHERENCE_SCORES, ELO_BENCHMARK) and name[2] != CORRECTED]
+    apart = judged if len(judges) > 1 else []
+    both = [name for name in both if name not in apart]
     moved = [name for name in both if one[name]["value"] != other[name]["value"]]
     found, verdicts = [], Counter[Verdict]()
     for name in moved:
@@ -387,6 +399,11 @@ def _scores(first: pl.DataFrame, second: pl.DataFrame) -> Chapter:
             f"{verdicts['alike']} by too little to matter, if at all, and of {verdicts['unclear']} it cannot be told. "
             "Responses are to the same prompts, so intervals of differences are rather too wide; they are not "
             "corrected for their number"
+        )
+    if apart:
+        lead += (
+            f". {counted(len(apart), 'other is', 'others are')} not compared: adherence and the judge's Elo are by "
+            f"another judge on either side ({listed(judges)})"
         )
     return Chapter("Evaluation", f"{lead}.", found)
 

@@ -29,7 +29,14 @@ from ccai_dagster.decisions.ledger import read_ledger
 from ccai_dagster.open_consultation import OpenConsultation, open_consultation
 from ccai_dagster.pages.differences import render_differences
 
-TABLES = ("opinion_groups", "gac_scores", "consensus_stability", "selected_statements", "eval_scores")
+TABLES = (
+    "opinion_groups",
+    "gac_scores",
+    "consensus_stability",
+    "selected_statements",
+    "eval_scores",
+    "judge_calibration",
+)
 SHOWN = 10
 """Differences of a chapter that the terminal shows."""
 NOTE_WIDTH = 90

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from small_consultation import HOSTILE, SmallConsultation
 from small_evaluation import constitution, score
+from small_report import calibration
 from typer.testing import CliRunner
 
 from ccai_dagster.audit.common_conversation import common_conversation
@@ -27,7 +28,7 @@ from ccai_dagster.audit.manifest import Manifest, Materialization, Run
 from ccai_dagster.cli.app import app
 from ccai_dagster.cli.compare import check_output, lines, write_differences
 from ccai_dagster.consultation.folder import SAMPLE
-from ccai_dagster.contracts import EVAL_SCORES, RAW_PARTICIPANTS, RAW_VOTES
+from ccai_dagster.contracts import EVAL_SCORES, JUDGE_CALIBRATION, RAW_PARTICIPANTS, RAW_VOTES
 from ccai_dagster.core.errors import ConsultationError
 from ccai_dagster.decisions.ledger import Decision, ledger_table
 from ccai_dagster.deliberation.importing.tables import Import
@@ -238,6 +239,39 @@ def test_scores_differ_if_the_interval_of_their_difference_leaves_out_nil(one: C
         "+0.20 [+0.11, +0.29]: differs",
         "+0.01 [+0.00, +0.02]: differs by too little to matter, if at all",
     ]
+
+
+def test_scores_by_two_judges_are_not_compared(one: Compared) -> None:
+    tables = [
+        EVAL_SCORES.build(
+            [
+                score("public", "adherence", "adherence", value),
+                score("public", "adherence", "adherence_corrected", value),
+                score("public", "elo", "helpfulness", value),
+                score("public", "elo_by_people", "helpfulness", value),
+            ]
+        )
+        for value in ((0.2, 0.1, 0.3), (0.8, 0.7, 0.9))
+    ]
+    by = [
+        JUDGE_CALIBRATION.build([calibration(0.6, 0.8, method) | {"scores_models": True}])
+        for method in ("letters", "likeness")
+    ]
+    first, second = (
+        replace(one, tables={"eval_scores": scores, "judge_calibration": judge})
+        for scores, judge in zip(tables, by, strict=True)
+    )
+    found = chapter(consultation_differences(first, second), "Evaluation")
+    assert [each.subject for each in found.differences] == [
+        "public, adherence corrected on adherence",
+        "public, helpfulness on elo_by_people",
+    ]
+    assert found.lead.endswith(
+        " 2 others are not compared: adherence and the judge's Elo are by another judge on either side (letters and "
+        "likeness)."
+    )
+    same = replace(second, tables={"eval_scores": tables[1], "judge_calibration": by[0]})
+    assert len(chapter(consultation_differences(first, same), "Evaluation").differences) == 4
 
 
 def test_the_interval_of_a_difference_is_newcombes() -> None:
