@@ -135,7 +135,11 @@ def _lead(found: Sequence[ShownComparison], differ: int, alike: int, unclear: in
         return "Nothing was compared yet."
     apart = [one for one in found if one.verdict in ("higher", "lower")]
     judged = sum(one.row["judge_at_chance"] for one in apart)
-    guessed = f" {counted(judged, 'difference rests', 'differences rest')} on a judge at chance." if judged else ""
+    deaf = sum(one.row["judge_at_chance"] for one in found if one.verdict == "alike")
+    which = [counted(judged, "difference")] if judged else []
+    which += [f"{deaf} of those too small to matter"] if deaf else []
+    rest = f"{'rests' if judged + deaf == 1 else 'rest'} on a judge at chance{', which may hear none' if deaf else ''}"
+    guessed = f" {listed(which)} {rest}." if which else ""
     loose = sum(one.row["adjusted_p"] is None for one in apart)
     chance = (
         f" {loose} of the differences could not be corrected for how many comparisons there are; chance alone would "

@@ -140,8 +140,9 @@ def test_every_sentence_has_figure_and_interval(evaluation: EvaluationInputs) ->
     short = in_short(evaluation.eval_scores, evaluation.elo_differences)
     assert short.lead == (
         "Of 7 comparisons of two models by one score, 3 show a difference, 2 show one too small to matter, if any, and "
-        "2 leave it open. 1 difference rests on a judge at chance. 2 of the differences could not be "
-        "corrected for how many comparisons there are; chance alone would single out about one comparison in twenty."
+        "2 leave it open. 1 difference and 1 of those too small to matter rest on a judge at chance, which may hear "
+        "none. 2 of the differences could not be corrected for how many comparisons there are; chance alone would "
+        "single out about one comparison in twenty."
     )
     assert short.differ == [
         "Accuracy on “know” is lower for “standard” than for “base”, by 20.0 points (95% interval −30.0 to −10.0).",
