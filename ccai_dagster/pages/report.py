@@ -185,6 +185,7 @@ def _model_chapters(inputs: ReportInputs, records: Records) -> dict[str, Any]:
         "judge_verdict": f"{verdict} {scoring_sentence(inputs.judge_calibration)}",
         "labels": label_sentences(inputs),
         "models": report_models.model_rows(inputs.models),
+        "learnt_directly": report_models.learnt_directly(inputs.models),
         "system_turn": report_models.before_every_conversation(inputs.models),
         "differences": differences,
         "against_comparing": against,

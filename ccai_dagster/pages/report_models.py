@@ -191,6 +191,12 @@ def before_every_conversation(models: pl.DataFrame) -> str:
     return system_turn(rows[0]) if rows else ""
 
 
+def learnt_directly(models: pl.DataFrame) -> bool:
+    """Tell whether the policies in a MODEL table learnt from comparisons, and not from the preference model."""
+    policies = models.filter(pl.col("stage") == "policy")["settings"]
+    return any(json.loads(each).get("policy method") == "dpo" for each in policies)
+
+
 def _figures(metrics: str) -> list[str]:
     content = json.loads(metrics)
     chance = content.pop("judge_at_chance", None)

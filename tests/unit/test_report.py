@@ -522,6 +522,14 @@ def test_settings_that_must_not_differ_are_shown(inputs: ReportInputs) -> None:
     assert "these arms cannot be compared" in render_report(unequal)
 
 
+def test_what_the_policies_learnt_from_is_told(inputs: ReportInputs, html: str) -> None:
+    by_reward = "The model was trained to give answers that the preference model values"
+    directly = "The model was trained on the same labels and comparisons directly"
+    assert by_reward in Page(html).words() and directly not in Page(html).words()
+    page = Page(render_report(with_setting(inputs, "policy method", public="dpo", standard="dpo"))).words()
+    assert directly in page and by_reward not in page
+
+
 def test_other_weights_are_shown_with_what_they_hide_and_arms_stay_comparable(inputs: ReportInputs) -> None:
     weighted = with_setting(inputs, WEIGHTS, public="gac", standard="uniform")
     (row,), against = one_difference(weighted)
