@@ -55,6 +55,7 @@ from ccai_dagster.feedback.preference_pairs import principle_weights as weights_
 from ccai_dagster.feedback.prompts import read_comparisons, read_prompts
 from ccai_dagster.stages.feedback import JudgeAnswersStage, PreferencePairsStage, ResponsePairsStage, RevisionsStage
 from ccai_dagster.stages.training import BaseModelStage, FeedbackModelStage, SupervisedPolicyStage
+from ccai_dagster.training.settings_of_arms import REVISION_MODEL
 from ccai_dagster.training.supervised import ordered_ids
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
@@ -361,7 +362,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
                 "settings": profile.supervised,
                 "revisions": profile.revisions,
                 "critique requests": critique.TEMPLATE_VERSION,
-                **({"revision model": file.revision_model} if file.revision_model else {}),
+                **({REVISION_MODEL: file.revision_model} if file.revision_model else {}),
                 **({"revisions written by a server": served_reviser} if served_reviser else {}),
                 "base model": only_digest(base_model),
                 "prompts and first responses": first,

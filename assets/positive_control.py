@@ -27,6 +27,7 @@ from ccai_dagster.feedback.rules import RULES_VERSION
 from ccai_dagster.stages.evaluation import ControlResponsesStage
 from ccai_dagster.stages.feedback import PreferencePairsStage, ResponsePairsStage
 from ccai_dagster.stages.training import DirectPolicyStage
+from ccai_dagster.training.settings_of_arms import POLICY_METHOD
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import Tracking
@@ -137,7 +138,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             controlled=controlled_everywhere(consultation)
             | {
                 "settings": settings.policy,
-                "policy method": "dpo",
+                POLICY_METHOD: "dpo",
                 "pairs": settings.pairs,
                 "comparisons": learnt,
                 "pairs and prompts": table_digest(preference_pairs.select("pair_id", "prompt_id", "prompt")),
@@ -158,6 +159,7 @@ def _responses(consultation: Consultation) -> dg.AssetsDefinition:
 
     @tracked_asset(
         contracts.CONTROL_RESPONSES,
+        method="2",
         settings=[value_digest(asked), file.model, file.seed],
         ins={arm: [arm, "policy"] for arm in CONTROL_ARMS},
         description="What the untrained model and both arms of the control respond to prompts none was trained on.",

@@ -36,7 +36,13 @@ from ccai_dagster.training.direct_preference import pairs_a_step
 from ccai_dagster.training.model_card import model_card
 from ccai_dagster.training.policy import policy_order, training_prompts
 from ccai_dagster.training.preference_balance import read_benign_pairs
-from ccai_dagster.training.settings_of_arms import WEIGHTS, comparable_digest, difference_findings, settings_table
+from ccai_dagster.training.settings_of_arms import (
+    POLICY_METHOD,
+    WEIGHTS,
+    comparable_digest,
+    difference_findings,
+    settings_table,
+)
 from resources.launcher import Launcher
 from resources.model_store import ModelStore
 from resources.tracking import Tracking, alias_of
@@ -285,7 +291,7 @@ def _arm(consultation: Consultation, name: str) -> list[dg.AssetsDefinition]:
             controlled=controlled_everywhere(consultation)
             | {
                 "settings": profile.policy,
-                "policy method": settled.policy_method,
+                POLICY_METHOD: settled.policy_method,
                 "prompts": value_digest(texts),
                 "held-out prompts": table_digest(held_out.select("prompt_id", "text")),
                 "data order": order,
@@ -325,7 +331,7 @@ def _model_cards(consultation: Consultation) -> dg.AssetsDefinition:
     @asset(
         contracts.MODEL_CARDS,
         kinds={"mlflow"},
-        method="4",
+        method="5",
         settings=[consultation.file.title, consultation.file.model],
         deps=[decisions.ledger_key("training")],
         ins=trained | texts,

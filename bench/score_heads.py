@@ -22,7 +22,7 @@ import polars as pl
 from ccai_dagster.consultation.folder import SAMPLE
 from ccai_dagster.consultation.settings import ModelSettings, PreferenceModelSettings
 from ccai_dagster.core.home import home_root
-from ccai_dagster.evaluation.control import HELD_OUT, TRAINED_ON, with_purpose
+from ccai_dagster.evaluation.control import TRAINED_ON, held_out_prompts, with_purpose
 from ccai_dagster.feedback.language_model import batches_by_length, texts_of
 from ccai_dagster.feedback.prompts import read_prompts
 from ccai_dagster.feedback.rules import EASE_OF_READING, reading_ease
@@ -44,11 +44,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         base = Path(name) / "base"
         prepare_base_model(ModelSettings(), home_root() / "cache", base)
-        learnt, measured = responses(base, TRAINED_ON, LEARNT), responses(base, HELD_OUT, MEASURED)
+        prompts = read_prompts(SAMPLE / "prompts.csv", SAMPLE / "themes.csv", {})
+        learnt = responses(base, with_purpose(prompts, TRAINED_ON, "preference"), LEARNT)
+        measured = responses(base, held_out_prompts(prompts), MEASURED)
         both = pl.concat([learnt, measured])
         read = states(base, list(both.select("prompt", "response").iter_rows()))
     ordered = pairs(both, np.arange(learnt.height, both.height))
-    prompts = both["prompt"].to_numpy()[ordered[:, 0]]
+    asked = both["prompt"].to_numpy()[ordered[:, 0]]
     print(f"{learnt.height} responses to learn from, {len(ordered)} pairs to measure")
     for reads, features in read.items():
         for begins in ("at random", "with nil"):
@@ -61,15 +63,14 @@ def main() -> None:
                     own = generator.permutation(pairs(both, shuffled, disjoint=True))[:labels]
                     score = features @ head(features, both["ease"].to_numpy(), own, steps, begins, draw)
                     right += ((np.sign(score[ordered[:, 0]] - score[ordered[:, 1]]) + 1) / 2) / DRAWS
-                low, high = mean_interval(right, prompts, (0.0, 1.0), bootstraps=BOOTSTRAPS, seed=SEED)
+                low, high = mean_interval(right, asked, (0.0, 1.0), bootstraps=BOOTSTRAPS, seed=SEED)
                 row.append(f"{right.mean():.3f} [{low:.3f}, {high:.3f}]")
             print(f"| {reads} | {begins} | {' | '.join(row)} |", flush=True)
 
 
-def responses(base: Path, purposes: tuple[str, ...], samples: int) -> pl.DataFrame:
+def responses(base: Path, prompts: pl.DataFrame, samples: int) -> pl.DataFrame:
     """Let the untrained model respond; return `prompt`, `response`, `ease`, without responses that have no words."""
-    prompts = read_prompts(SAMPLE / "prompts.csv", SAMPLE / "themes.csv", {})
-    asked = [text for text in with_purpose(prompts, purposes, "asked")["text"] for _ in range(samples)]
+    asked = [text for text in prompts["text"] for _ in range(samples)]
     said = load_language_model(base, ModelSettings(), 64).generate(
         [[("user", text)] for text in asked], new_tokens=32, temperature=1.0, seed=SEED
     )

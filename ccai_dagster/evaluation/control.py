@@ -25,7 +25,7 @@ from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import Progress, silent
 from ccai_dagster.decisions.checks import Finding
 from ccai_dagster.feedback.language_model import LanguageModel, Turn, nats_a_token
-from ccai_dagster.feedback.prompts import chosen_prompts
+from ccai_dagster.feedback.prompts import chosen_prompts, same_words
 from ccai_dagster.feedback.rules import CONTROL, EASE_OF_READING, KEEPS_TO_THE_QUESTION, words
 from ccai_dagster.statistics.resampling import percentile_interval, resampled_figures
 
@@ -45,7 +45,7 @@ EXPECTED: Mapping[tuple[str, str], Literal["above", "below"]] = {
 }
 """Where the difference in ease of reading must lie if training follows the judge."""
 TRAINED_ON, HELD_OUT = ("revision", "preference"), ("held_out", "qualitative")
-"""Purposes of the prompts that pairs are sampled to, and of those that only measure."""
+"""Purposes of the prompts that pairs are sampled to, and of those that only measure: see `held_out_prompts`."""
 
 
 def control_constitution(arm: str) -> pl.DataFrame:
@@ -66,6 +66,17 @@ def with_purpose(prompts: pl.DataFrame, among: tuple[str, ...], purpose: str) ->
     return prompts.filter(pl.col("purpose").is_in(among)).with_columns(purpose=pl.lit(purpose))
 
 
+def held_out_prompts(prompts: pl.DataFrame) -> pl.DataFrame:
+    """Return the prompts of `HELD_OUT`, as `held_out`; one to read may say what pairs were sampled to as well.
+
+    Args:
+        prompts: PROMPTS.
+    """
+    trained_on = {same_words(text) for text in with_purpose(prompts, TRAINED_ON, "preference")["text"]}
+    measuring = with_purpose(prompts, HELD_OUT, "held_out")
+    return measuring.filter(pl.Series([same_words(text) not in trained_on for text in measuring["text"]], dtype=bool))
+
+
 def sampled_responses(
     model: LanguageModel,
     prompts: pl.DataFrame,
@@ -77,7 +88,7 @@ def sampled_responses(
     """Let a model respond to held-out prompts, several times each; every model draws with the same seeds.
 
     Args:
-        prompts: PROMPTS; those of `HELD_OUT` are used, up to `settings.held_out_prompts`.
+        prompts: PROMPTS; those of `held_out_prompts` are used, up to `settings.held_out_prompts`.
 
     Returns:
         CONTROL_RESPONSES without a likelihood, sorted by its key.
@@ -85,7 +96,7 @@ def sampled_responses(
     Raises:
         ConsultationError: No such prompt, or one beyond the context.
     """
-    chosen = chosen_prompts(with_purpose(prompts, HELD_OUT, "held_out"), "held_out", settings.held_out_prompts, seed)
+    chosen = chosen_prompts(held_out_prompts(prompts), "held_out", settings.held_out_prompts, seed)
     asked = [
         (*row, sample) for row in chosen.select("prompt_id", "text").iter_rows() for sample in range(settings.samples)
     ]

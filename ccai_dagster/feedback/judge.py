@@ -45,6 +45,7 @@ from ccai_dagster.feedback.language_model import (
     nats_a_token,
     texts_of,
 )
+from ccai_dagster.feedback.prompts import same_words
 
 TEMPLATE_VERSION = "2"
 """Raised when words or examples below change; belongs into the code version of labels and measurements."""
@@ -199,7 +200,7 @@ def on_tuning_side(prompt: str, seed: int) -> bool:
     It depends on the words of the prompt alone, whatever their case and spacing, so that no prompt is on
     both sides, not even in two sets.
     """
-    return uniform(seed, "tuned judge", " ".join(prompt.casefold().split())) < TUNED_SHARE
+    return uniform(seed, "tuned judge", same_words(prompt)) < TUNED_SHARE
 
 
 def halves(

@@ -33,11 +33,16 @@ from ccai_dagster.core.text import FORMULA, printable
 from ccai_dagster.decisions.checks import Finding
 from ccai_dagster.decisions.outcomes import PolicyChoice
 from ccai_dagster.feedback.language_model import LanguageModel, Turn, texts_of
-from ccai_dagster.feedback.prompts import PROMPT_HEADER, PURPOSES, carries_theme, check_prompt, named_arm
+from ccai_dagster.feedback.prompts import (
+    PROMPT_HEADER,
+    PURPOSES,
+    TRAINING_PURPOSES,
+    carries_theme,
+    check_prompt,
+    named_arm,
+)
 
 SUBJECT = "prompt_minimum"
-TRAINING_PURPOSES = ("revision", "preference", "policy")
-"""What a model is trained with; prompts of the other purposes only measure it."""
 FILE_NAME = "prompts_drafted.csv"
 DRAFT_HEADER = (*PROMPT_HEADER, "principle", "drafted_by", "draft_digest")
 VERSION = "2"

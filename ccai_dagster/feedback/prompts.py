@@ -21,7 +21,9 @@ from ccai_dagster.core.files import check_new_id, csv_rows, read_text
 
 PROMPT_HEADER = ("prompt_id", "text", "purpose", "themes")
 THEME_HEADER = ("theme", "words")
-PURPOSES = ("revision", "preference", "policy", "held_out", "qualitative")
+TRAINING_PURPOSES = ("revision", "preference", "policy")
+"""What a model is trained with; prompts of the other purposes only measure it."""
+PURPOSES = (*TRAINING_PURPOSES, "held_out", "qualitative")
 PRINCIPLE = "principle"
 """The extra column of comparisons made to calibrate a judge: the principle they were labelled under."""
 
@@ -43,12 +45,12 @@ def read_prompts(prompts: Path, themes: Path, constitutions: Mapping[str, pl.Dat
 
     Raises:
         ConsultationError: A file that cannot be read, another header, an empty or duplicate id, an empty
-            text, an unknown purpose, theme or arm.
+            text, an unknown purpose, theme or arm, or a prompt that is held out and has the words of one that trains.
     """
     words = read_themes(themes)
     carriers = theme_carriers(words, constitutions)
     first_line: dict[str, int] = {}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for line, row in csv_rows(prompts, PROMPT_HEADER):
         where = f"{prompts}, line {line}"
         check_new_id(where, "prompt_id", row["prompt_id"], line, first_line)
@@ -58,7 +60,20 @@ def read_prompts(prompts: Path, themes: Path, constitutions: Mapping[str, pl.Dat
         rows.append({**row, "themes": tags, "relevant_principles": relevant})
     if not rows:
         raise ConsultationError(f"{prompts}: no prompts. Add at least one row for each purpose.")
+    training = {same_words(row["text"]): row["prompt_id"] for row in rows if row["purpose"] in TRAINING_PURPOSES}
+    for row in rows:
+        if row["purpose"] == "held_out" and (other := training.get(same_words(row["text"]))):
+            raise ConsultationError(
+                f"{prompts}, line {first_line[row['prompt_id']]}: prompt {row['prompt_id']} is held out to measure the "
+                f"models, and prompt {other} on line {first_line[other]}, which trains them, says the same. Give one "
+                "of them another text, or this one the purpose `qualitative`."
+            )
     return PROMPTS.build(rows).sort("prompt_id")
+
+
+def same_words(prompt: str) -> str:
+    """Return what two prompts have in common that differ in case and spacing alone."""
+    return " ".join(prompt.casefold().split())
 
 
 def theme_carriers(

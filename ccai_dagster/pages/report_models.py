@@ -26,7 +26,14 @@ from ccai_dagster.pages.parts import Entry
 from ccai_dagster.pages.pictures.scores import arms_of
 from ccai_dagster.pages.report_decisions import robustness_by_principle
 from ccai_dagster.training.model_card import system_turn
-from ccai_dagster.training.settings_of_arms import difference_findings, may_differ, settings_table, shown_values
+from ccai_dagster.training.settings_of_arms import (
+    POLICY_METHOD,
+    REVISION_MODEL,
+    difference_findings,
+    may_differ,
+    settings_table,
+    shown_values,
+)
 
 VALUE_KINDS = ("threshold", "training", "signoff", "exclusion")
 ORIGINS = {"written": "", "tagged": "held out", "drafted": "drafted"}
@@ -185,16 +192,41 @@ def model_rows(models: pl.DataFrame) -> list[dict[str, Any]]:
     return [{**row, "figures": _figures(row["metrics"])} for row in rows]
 
 
+def how_made(models: pl.DataFrame) -> list[tuple[str, str]]:
+    """Tell how the models of the arms are made, step by step: a sentence, and what it leads to, if that has a name.
+
+    Args:
+        models: MODEL; by their settings who revised, and how the policies were trained.
+    """
+    told: dict[str, list[dict[str, Any]]] = {stage: [] for stage in ARM_STAGES}
+    for stage, settings in models.select("stage", "settings").iter_rows():
+        told.get(stage, []).append(json.loads(settings))
+    revised = "A language model answered prompts, criticised its own answers under a principle and rewrote them; "
+    other = any(REVISION_MODEL in each for each in told["supervised_policy"])
+    direct = any(each.get(POLICY_METHOD) == "dpo" for each in told["policy"])
+    return [
+        (f"{revised}{'another one' if other else 'it'} was then trained on the rewritten answers", "supervised policy"),
+        (
+            "That model gave two answers to each of many prompts. The feedback model judged which one fits a principle "
+            "better; how surely is the label.",
+            "",
+        ),
+        ("A model learned from these labels and from people’s comparisons of helpfulness", "preference model"),
+        (
+            "The supervised policy was trained on the same labels and comparisons, directly and not by the preference "
+            "model, which only measures what came of it, without straying far from where it began"
+            if direct
+            else "The supervised policy was trained to give answers that the preference model values, without straying "
+            "far from where it began",
+            "policy",
+        ),
+    ]
+
+
 def before_every_conversation(models: pl.DataFrame) -> str:
     """Return what the untrained model's chat template says before every conversation; empty if nothing is known."""
     rows = models.filter(pl.col("stage") == "base_model").to_dicts()
     return system_turn(rows[0]) if rows else ""
-
-
-def learnt_directly(models: pl.DataFrame) -> bool:
-    """Tell whether the policies in a MODEL table learnt from comparisons, and not from the preference model."""
-    policies = models.filter(pl.col("stage") == "policy")["settings"]
-    return any(json.loads(each).get("policy method") == "dpo" for each in policies)
 
 
 def _figures(metrics: str) -> list[str]:

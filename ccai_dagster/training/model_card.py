@@ -14,10 +14,11 @@ import polars as pl
 
 from ccai_dagster.core.text import markdown
 from ccai_dagster.feedback.judge_accuracy import judge_verdict, strength_sentence, told
+from ccai_dagster.training.settings_of_arms import REVISION_MODEL
 
 _WHAT: Mapping[str, str] = {
-    "supervised_policy": "A language model fine-tuned on its own responses, criticised and revised under principles of "
-    "the constitution, and on helpful responses that people preferred.",
+    "supervised_policy": "A language model fine-tuned on responses of a language model, criticised and revised under "
+    "principles of the constitution, and on helpful responses that people preferred.",
     "preference_model": "A scorer of responses, no chat model: trained on the feedback model's labels under principles "
     "of the constitution and on people's comparisons of helpfulness. Its scores can only be compared with each other. "
     "It is the lower half of the untrained model, its score the mean over the tokens of the response; loaded as a "
@@ -86,7 +87,7 @@ def model_card(
         "",
         "## The feedback model",
         "",
-        *_judge(record["stage"], method, calibration),
+        *_judge(record, method, calibration),
         "",
         "## Figures of its training",
         "",
@@ -118,9 +119,13 @@ def _cut_off(figures: Mapping[str, float]) -> list[str]:
     return [f"- Cut off at the limit of tokens, and so no whole answers: {', '.join(told)}."] if told else []
 
 
-def _judge(stage: str, method: str, calibration: pl.DataFrame) -> list[str]:
-    if stage == "supervised_policy":
-        return ["None: it was trained on revisions that the untrained model wrote itself."]
+def _judge(record: Mapping[str, Any], method: str, calibration: pl.DataFrame) -> list[str]:
+    if record["stage"] == "supervised_policy":
+        revising = json.loads(record["settings"]).get(REVISION_MODEL)
+        who = (
+            f"another model ({markdown(revising['source'])}) wrote" if revising else "the untrained model wrote itself"
+        )
+        return [f"None: it was trained on revisions that {who}."]
     measured = calibration.filter(pl.col("method") == method).sort("comparison_set")
     if measured.is_empty():
         return [f"Asked by the method {markdown(method)}, in which it was not measured."]

@@ -20,6 +20,9 @@ from ccai_dagster.decisions.checks import Finding
 CONSTITUTION = "constitution"
 WEIGHTS = "principle weights"
 """The setting of the preference model that arms of one constitution may differ in."""
+REVISION_MODEL = "revision model"
+"""The setting of the supervised policy that names the model that wrote its revisions, where that is another one."""
+POLICY_METHOD = "policy method"
 EVERY_STAGE = "every stage"
 
 Records = Mapping[str, Mapping[str, pl.DataFrame]]
@@ -54,7 +57,7 @@ def comparable_digest(settings: str) -> str:
 
 def policy_method(table: pl.DataFrame) -> str:
     """Return how the policies of all arms were trained, from the table of settings."""
-    return _of_policies(table, "policy method")
+    return _of_policies(table, POLICY_METHOD)
 
 
 def policy_steps(table: pl.DataFrame) -> int:

@@ -23,6 +23,7 @@ from ccai_dagster.evaluation.control import (
     control_findings,
     control_scores,
     follows_the_judge,
+    held_out_prompts,
     sampled_responses,
     with_likelihood,
     with_purpose,
@@ -190,6 +191,21 @@ def test_every_model_responds_to_the_same_held_out_prompts_several_times() -> No
     silent = made.with_columns(response=pl.when(pl.col("sample") == 0).then(pl.lit("")).otherwise("response"))
     likely = with_likelihood(model, silent)  # type: ignore[arg-type]
     assert likely["log_likelihood"].to_list() == [None, -2.0, None, -2.0]
+
+
+def test_no_model_of_the_control_was_trained_on_what_measures_it() -> None:
+    rows = [("p0", "Who are you?", "held_out"), ("p1", " HEY ", "qualitative"), ("p2", "hey", "preference")]
+    prompts = PROMPTS.build(
+        [
+            {"prompt_id": key, "text": text, "purpose": purpose, "themes": [], "relevant_principles": []}
+            for key, text, purpose in rows
+        ]
+    )
+    assert held_out_prompts(prompts)["prompt_id"].to_list() == ["p0"]
+    sample = read_prompts(SAMPLE / "prompts.csv", SAMPLE / "themes.csv", {})
+    taught = with_purpose(sample, TRAINED_ON, "preference")["text"]
+    measuring = held_out_prompts(sample)["text"]
+    assert (len(taught), len(measuring)) == (60, 29) and not {*taught} & {*measuring}
 
 
 def test_the_page_begins_with_the_control(evaluation: EvaluationInputs) -> None:

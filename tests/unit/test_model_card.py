@@ -26,6 +26,7 @@ RECORD = {
     "parent_digest": "p" * 64,
     "constitution_digest": "c" * 64,
     "settings_digest": "s" * 64,
+    "settings": "{}",
     "metrics": '{"reward_last": 1.25}',
 }
 CONSTITUTIONS = CONSTITUTION.build(
@@ -49,10 +50,10 @@ def calibration(low: float, method: str = "letters") -> pl.DataFrame:
     return JUDGE_CALIBRATION.build([row])
 
 
-def card(low: float = 0.52, method: str = "letters", alike: bool = True, settings: str = "{}", **changed: Any) -> str:
+def card(low: float = 0.52, method: str = "letters", alike: bool = True, base: str = "{}", **changed: Any) -> str:
     return model_card(
         RECORD | changed,
-        {"model_digest": "b" * 64, "settings": settings},
+        {"model_digest": "b" * 64, "settings": base},
         "embedded",
         "A <town>",
         CONSTITUTIONS,
@@ -69,13 +70,19 @@ def test_a_card_says_what_the_model_is_and_who_judged() -> None:
     assert "# Policy of the arm public" in text and "reward\\_last: 1.25" in text
     assert "hhh: 60% of 100, 95 % interval 52% to 69%" in text and "chance" not in text
     assert "feedback model: none" not in text
-    assert "None: it was trained on revisions" in card(stage="supervised_policy")
+    assert "revisions that the untrained model wrote itself." in card(stage="supervised_policy")
     assert "It is the lower half of the untrained model, its score the mean" in card(stage="preference_model")
+
+
+def test_a_card_names_the_model_that_wrote_the_revisions_where_it_is_another_one() -> None:
+    told = card(stage="supervised_policy", settings='{"revision model": {"source": "folder:<b>helpful</b>"}}')
+    assert "revisions that another model (folder:&lt;b&gt;helpful&lt;/b&gt;) wrote." in told
+    assert "its own" not in told and "itself" not in told
 
 
 def test_a_card_tells_what_every_conversation_begins_with() -> None:
     assert "every conversation" not in card()
-    told = card(settings='{"source": "embedded", "system_turn": "You are <b>Bo</b>."}')
+    told = card(base='{"source": "embedded", "system_turn": "You are <b>Bo</b>."}')
     assert "| before every conversation | “You are &lt;b&gt;Bo&lt;/b&gt;.”, by its chat template" in told
 
 

@@ -81,6 +81,10 @@ def test_a_theme_is_a_word_prefix(text: str, words: tuple[str, ...], expected: b
         (PROMPT_ROWS + "d1,  ,policy,\n", r"line 6: prompt d1 has no text"),
         (PROMPT_ROWS + "d1,one, two,policy,\n", r"line 6: expected 4 cells, found 5"),
         (PROMPT_ROWS + "d 1,one,policy,\n", r"line 6: `prompt_id` 'd 1' must be one word"),
+        (
+            PROMPT_ROWS + "d1,say  HELLO,held_out,\n",
+            r"line 6: prompt d1 is held out .*, and prompt a1 on line 4, which trains them, says the same",
+        ),
         ("prompt_id,text,purpose,themes\n", r"no prompts"),
         ('prompt_id,text,purpose,themes\na,"open', r"not readable as CSV"),
     ],

@@ -512,6 +512,17 @@ def with_setting(inputs: ReportInputs, name: str, **values: str) -> ReportInputs
     return replace(inputs, models=inputs.models.with_columns(own.alias("settings"), settings_digest=own))
 
 
+def test_the_page_tells_how_these_models_were_made(inputs: ReportInputs, html: str) -> None:
+    assert "give answers that the preference model values" in Page(html).words()
+    taught = inputs.models.head(1).with_columns(
+        stage=pl.lit("supervised_policy"), settings=pl.lit('{"revision model": {"source": "embedded"}}')
+    )
+    policies = inputs.models.with_columns(settings=pl.lit('{"policy method": "dpo"}'))
+    words = Page(render_report(replace(inputs, models=pl.concat([taught, policies])))).words()
+    assert "rewrote them; another one was then trained on the rewritten answers (supervised policy)." in words
+    assert "directly and not by the preference model" in words and "preference model values" not in words
+
+
 def test_settings_that_must_not_differ_are_shown(inputs: ReportInputs) -> None:
     (row,), against = one_difference(inputs)
     assert (row["differing"], against) == ("", [])
@@ -520,14 +531,6 @@ def test_settings_that_must_not_differ_are_shown(inputs: ReportInputs) -> None:
     assert (row["comparable"], row["differing"]) == (False, "steps (4 in public, 5 in standard)")
     assert against[0].startswith("policy: steps: differs between the arms (4 in public, 5 in standard)")
     assert "these arms cannot be compared" in render_report(unequal)
-
-
-def test_what_the_policies_learnt_from_is_told(inputs: ReportInputs, html: str) -> None:
-    by_reward = "The model was trained to give answers that the preference model values"
-    directly = "The model was trained on the same labels and comparisons directly"
-    assert by_reward in Page(html).words() and directly not in Page(html).words()
-    page = Page(render_report(with_setting(inputs, "policy method", public="dpo", standard="dpo"))).words()
-    assert directly in page and by_reward not in page
 
 
 def test_other_weights_are_shown_with_what_they_hide_and_arms_stay_comparable(inputs: ReportInputs) -> None:
