@@ -136,7 +136,7 @@ def _measured(consultation: Consultation) -> list[dg.AssetsDefinition]:
 
     @asset(
         contracts.ADHERENCE_SCORES,
-        method="2",
+        method="3",
         ins=of_arms(arms, "adherence") | constitutions,
         settings=[settings, seed],
         description="Adherence of every model to every principle where it is relevant, corrected by labelled examples.",

@@ -230,7 +230,7 @@ def judge_set(
     if left_out := len(published_lines(published)) - table.height:
         typer.echo(
             f"{counted(left_out, 'pair')} left out, which compare nothing: a reply is empty, both are the same, the "
-            "dialogues differ before the last reply, or the pair stands there twice."
+            "dialogues differ before the last reply, the pair stands there twice, or each reply is the better one once."
         )
     typer.echo(
         f"To tell a judge that is right in {accuracy:.0%} from guessing takes {comparisons_to_tell(accuracy)} (in four "

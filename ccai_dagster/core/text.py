@@ -31,6 +31,8 @@ direction, joiners and tags stay: Hebrew, Arabic, Persian and some flags are wri
 _MARKUP = re.compile(r"[\\`*_\[\]|#~$]")
 _BEGINS_A_BLOCK = re.compile(r"^(\d+(?=[.)](?: |$))|(?=[-+](?: |$)|---))")
 """What makes a line of Markdown an item of a list, or a rule."""
+_THOUGHT = re.compile(r"\s*(?:<(think|thinking|thought|reasoning)>|\[THINK\])", re.IGNORECASE)
+_THOUGHT_ENDS = re.compile("</think>", re.IGNORECASE)
 FORMULA = re.compile(r"\s*[=+\-@]|[\t\r]")
 """How a cell begins that a spreadsheet takes for a formula (OWASP, CSV injection)."""
 
@@ -93,6 +95,16 @@ def quoted(text: str) -> str:
     line = " ".join(text.split())
     shown = line if len(line) <= LONGEST_QUOTE else f"{line[:LONGEST_QUOTE].rstrip()}…"
     return f"“{shown}”"
+
+
+def without_thought(response: str) -> str:
+    """Return what a model said without the thought that it wrote first; empty where the thought has no end."""
+    thought = _THOUGHT.match(response)
+    if thought is None:
+        # A template that opens the thought leaves its end alone to the response.
+        return _THOUGHT_ENDS.split(response)[-1]
+    end = f"</{thought[1]}>" if thought[1] else "[/THINK]"
+    return "".join(re.split(re.escape(end), response, maxsplit=1, flags=re.IGNORECASE)[1:])
 
 
 def listed(items: Sequence[object]) -> str:

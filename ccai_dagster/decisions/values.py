@@ -198,7 +198,7 @@ VALUES: Mapping[str, Mapping[str, ValueDecision]] = {
         ),
         "labels_below_chance": ValueDecision(
             "what follows if the feedback model, asked as on record, is measured to be worse than chance: no labels "
-            "are made (`stop`), or they are made all the same (`accept`)",
+            "are made (`stop`), or they are made all the same (`accept`, for the method that was on record before it)",
             _one_of(*get_args(LabelsBelowChance)),
             undecided="stop",
         ),

@@ -117,7 +117,7 @@ def sample_representativeness(
     for name, known in answers.items():
         told = people.join(demographics.filter(question=name), on="participant_id")
         numbers = _numbers(told["answer"], known)
-        means = dict(told.group_by("answer").agg(pl.col("weight").mean()).iter_rows())
+        means = dict(told.group_by("answer").agg(pl.col("weight").sort().mean()).iter_rows())
         hidden = _hidden(numbers)
         for answer, n in numbers.items():
             target = targets.get(name, {}).get(answer)

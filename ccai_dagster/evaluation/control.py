@@ -74,7 +74,8 @@ def held_out_prompts(prompts: pl.DataFrame) -> pl.DataFrame:
     """
     trained_on = {same_words(text) for text in with_purpose(prompts, TRAINED_ON, "preference")["text"]}
     measuring = with_purpose(prompts, HELD_OUT, "held_out")
-    return measuring.filter(pl.Series([same_words(text) not in trained_on for text in measuring["text"]], dtype=bool))
+    new = [same_words(text) not in trained_on for text in measuring["text"]]
+    return measuring.filter(pl.Series(new, dtype=pl.Boolean))
 
 
 def sampled_responses(
@@ -158,8 +159,10 @@ def control_scores(responses: pl.DataFrame, bootstraps: int, seed: int) -> pl.Da
             "arm", "prompt_id", "sample", value=pl.Series([score(row) for row in responses.iter_rows(named=True)])
         ).filter(pl.col("value").is_finite())
         for arm, other in COMPARED:
-            pairs = scored.filter(pl.col("arm") == arm).join(
-                scored.filter(pl.col("arm") == other), on=["prompt_id", "sample"], suffix="_other"
+            pairs = (
+                scored.filter(pl.col("arm") == arm)
+                .join(scored.filter(pl.col("arm") == other), on=["prompt_id", "sample"], suffix="_other")
+                .sort("prompt_id", "sample")  # in one order, or the last digit depends on the threads
             )
             rows.append(
                 {
@@ -171,9 +174,7 @@ def control_scores(responses: pl.DataFrame, bootstraps: int, seed: int) -> pl.Da
                     "n_prompts": pairs["prompt_id"].n_unique(),
                     "value": pairs["value"].mean(),
                     "other_value": pairs["value_other"].mean(),
-                    **_difference(
-                        pairs.sort("prompt_id", "sample"), bootstraps, derived_seed(seed, "control", measure)
-                    ),
+                    **_difference(pairs, bootstraps, derived_seed(seed, "control", measure)),
                 }
             )
     return CONTROL_SCORES.build(rows).sort(CONTROL_SCORES.key)

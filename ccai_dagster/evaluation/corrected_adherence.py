@@ -29,6 +29,8 @@ The responses judged must be to as many prompts: the spread of fewer cannot be t
 """
 FEWEST_SEEN = 3
 """Where fewer prompts hold an error of the judge, or were judged otherwise than the rest, their spread is not known."""
+FEWEST_OF_A_KIND = 10
+"""Where fewer labels say yes, or no, the spread of what a judge leaves to be corrected is not known either."""
 MIDDLE = 0.5
 
 
@@ -196,11 +198,13 @@ def corrected_mean(
     terms, so a prompt that occurs in both is counted as the one prompt it is. The degrees of freedom are one less than
     the prompts of whichever term has fewer.
 
-    Few labels often hold no error of a good judge, and then say nothing about how it varies. Where fewer than
-    `FEWEST_SEEN` prompts hold one, the interval reaches as far as one that is computed with two labelled prompts more,
-    which the judge got wholly wrong in either direction; and where so few prompts were judged otherwise than the rest,
-    with two judged ones more, 0 and 1 (for a single share, Agresti and Coull 1998). In simulations with 10 to 100
-    labels and 6 to 100 responses the coverage was 0.945 or more; without, down to 0.25.
+    Few labels often hold no error of a good judge, and then say nothing about how it varies; where a judge says little,
+    that of few labels of one kind counts as well. Where fewer than `FEWEST_SEEN` prompts hold an error, or there are
+    fewer than `FEWEST_OF_A_KIND` labels of one kind, the interval reaches as far as one that is computed with two
+    labelled prompts more, which the judge got wholly wrong in either direction; and where so few prompts were judged
+    otherwise than the rest, with two judged ones more, 0 and 1 (for a single share, Agresti and Coull 1998). In
+    simulations with 10 to 100 labels, 6 to 100 responses and judges that are right in one half to 0.98 the coverage was
+    0.93 or more; without, down to 0.25.
 
     Args:
         judged: The judge's probabilities, shape (N,).
@@ -224,7 +228,7 @@ def corrected_mean(
     extended = (
         _with_ends(*terms[0], 0.0, weight, free=len(names)) if min(seen) < FEWEST_SEEN else terms[0],
         _with_ends(*terms[1], -weight, 1.0, free=len(names) + 2)
-        if _prompts_with(wrong, terms[1][1]) < FEWEST_SEEN
+        if _prompts_with(wrong, terms[1][1]) < FEWEST_SEEN or min(labels.sum(), (1 - labels).sum()) < FEWEST_OF_A_KIND
         else terms[1],
     )
     intervals = [_sum_interval(each, freedom) for each in (terms, extended)]

@@ -20,7 +20,7 @@ from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError, Progress, silent
 from ccai_dagster.decisions.checks import Finding
 from ccai_dagster.decisions.ledger import current
-from ccai_dagster.decisions.values import FeedbackMethod, training_decisions
+from ccai_dagster.decisions.values import FeedbackMethod, TrainingDecisions, training_decisions
 from ccai_dagster.feedback.judge import REASONING, Judge, Question, judge_comparisons
 from ccai_dagster.feedback.judge_accuracy import figures_digest, label_distance, scoring_method, share_of_ties, verdict
 from ccai_dagster.feedback.principle_blind import blind_answers
@@ -32,7 +32,7 @@ HELPFULNESS_PRINCIPLE = "The response should help the user with what was asked, 
 BOOTSTRAPS = 2000
 BIN_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Bins of confidence: the probability a judge gives to the response it prefers is never below one half."""
-SUBJECT = "feedback_method"
+SUBJECT, BELOW_CHANCE = "feedback_method", "labels_below_chance"
 
 
 def judge_answers(
@@ -211,8 +211,8 @@ def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> li
 
     Returns:
         Warnings: the method was not measured; it was decided on other figures (its `inputs_digest` is not
-        that of the calibration); on some set another method's whole interval lies above its accuracy. An error: on
-        some set it is worse than chance, and nobody has decided to make labels all the same.
+        that of the calibration); on some set another method's whole interval lies above its accuracy; on some set it
+        is worse than chance, and somebody has decided since to make labels all the same. An error: nobody has.
     """
     settled = training_decisions(ledger)
     method, decision_id = settled.feedback_method, settled.decision_ids[SUBJECT]
@@ -239,15 +239,31 @@ def check_feedback_choice(ledger: pl.DataFrame, calibration: pl.DataFrame) -> li
         and row["accuracy_low"] > own[row["comparison_set"]]["accuracy"]
     ]
     found = [Finding("warning", "training", decision_id, SUBJECT, message) for message in messages]
-    below = [row for row in own.values() if verdict(row) == "below"]
-    if below and settled.labels_below_chance == "stop":
-        figures = ", ".join(f"{row['comparison_set']} {_share(row)}" for row in below)
+    below = ", ".join(f"{name} {_share(row)}" for name, row in sorted(own.items()) if verdict(row) == "below")
+    return found + (_below_chance(ledger, settled, below, digest) if below else [])
+
+
+def _below_chance(ledger: pl.DataFrame, settled: TrainingDecisions, figures: str, digest: str) -> list[Finding]:
+    """Stop, or say whose row answers for it; a row answers for the method and the figures that it was decided on."""
+    method, decided = settled.feedback_method, settled.decision_ids[SUBJECT]
+    worse = f"asked by {method}, the feedback model is worse than chance ({figures}), so its labels"
+    if settled.labels_below_chance == "stop":
         message = (
-            f"asked by {method}, the feedback model is worse than chance ({figures}), so its labels would teach the "
-            "opposite; decide feedback_method anew, or labels_below_chance as `accept` with the reason"
+            f"{worse} would teach the opposite; decide feedback_method anew, or labels_below_chance as `accept` with "
+            "the reason"
         )
-        found.append(Finding("error", "training", decision_id, SUBJECT, message))
-    return found
+        return [Finding("error", "training", decided, SUBJECT, message)]
+    accepted = settled.decision_ids[BELOW_CHANCE]
+    order = ledger["decision_id"].to_list()
+    cited = ledger.row(by_predicate=pl.col("decision_id") == accepted, named=True)["inputs_digest"]
+    if order.index(accepted) < order.index(decided):
+        why = f"stands before {decided}, which chose {method}: it was decided on another"
+    elif cited is not None and cited != digest:
+        why = f"was decided on other figures; judge_calibration now has the digest {digest}"
+    else:
+        return [Finding("warning", "training", accepted, BELOW_CHANCE, f"{worse} teach the opposite, as accepted")]
+    message = f"{worse} would teach the opposite, and {accepted}, which accepts that, {why}. Supersede it"
+    return [Finding("error", "training", accepted, BELOW_CHANCE, message)]
 
 
 def _accuracy(own: pl.DataFrame, seed: int) -> dict[str, Any]:

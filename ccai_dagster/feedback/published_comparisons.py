@@ -37,7 +37,7 @@ def read_published(path: Path, source: str, principle: str) -> pl.DataFrame:
     """Read a file of published comparisons.
 
     A pair whose dialogues do not share everything before the last reply, or whose replies are the same or
-    empty, compares nothing and is left out.
+    empty, compares nothing and is left out, and so is one that stands there with either reply as the better one.
 
     Args:
         path: JSON lines, plain or gzipped, in one of the two forms.
@@ -54,12 +54,14 @@ def read_published(path: Path, source: str, principle: str) -> pl.DataFrame:
     if not principle.strip() or source.split() != [source]:
         raise ConsultationError("Give the principle the labels rest on, and a source of one word.")
     rows: dict[str, dict[str, Any]] = {}
+    better_of: dict[str, set[str]] = {}
     for number, line in published_lines(path):
         pair = _pair(f"{path}, line {number}", line)
         if pair is None:
             continue
         prompt, better, worse = pair
         digest = value_digest([prompt, *sorted((better, worse))])
+        better_of.setdefault(digest, set()).add(better)
         better_first = uniform(0, "published comparisons", digest) < 0.5
         rows[digest] = {
             "pair_id": f"{source}-{digest[:16]}",
@@ -70,10 +72,11 @@ def read_published(path: Path, source: str, principle: str) -> pl.DataFrame:
             "source": source,
             PRINCIPLE: principle.strip(),
         }
-    if not rows:
-        raise ConsultationError(f"{path}: no pair of two different replies to one dialogue.")
+    agreed = [row for digest, row in rows.items() if len(better_of[digest]) == 1]
+    if not agreed:
+        raise ConsultationError(f"{path}: no pair of two different replies to one dialogue, of which one is better.")
     schema = HELPFULNESS_PAIRS.dtypes | {PRINCIPLE: pl.String()}
-    return pl.DataFrame(list(rows.values()), schema=schema).sort("pair_id")
+    return pl.DataFrame(agreed, schema=schema).sort("pair_id")
 
 
 def published_lines(path: Path) -> list[tuple[int, str]]:

@@ -25,7 +25,7 @@ from ccai_dagster.consultation.settings import ServerSettings
 from ccai_dagster.core.digest import value_digest
 from ccai_dagster.core.draws import derived_seed
 from ccai_dagster.core.errors import ConsultationError, ConversationTooLong, Progress, silent
-from ccai_dagster.core.text import REPLACEMENT
+from ccai_dagster.core.text import REPLACEMENT, without_thought
 from ccai_dagster.feedback.control_tokens import without_any_control_tokens
 from ccai_dagster.feedback.language_model import Conversation, LanguageModel, Response, is_plain
 from ccai_dagster.stages.server_client import Refused, ServerClient
@@ -45,8 +45,9 @@ CONVERSATIONS_A_PART = 512
 _WORD_BEGINNINGS = "\u0120\u2581\u010a"
 """What stands for a space or a line break in raw names of tokens (byte-level and SentencePiece)."""
 _CLOSING = ").:,]\"'*"
-_CUT = ("length", "max_tokens", "content_filter")
-"""Reasons for the end of an answer that the model did not end."""
+_ENDED = ("stop", "eos", "eos_token", "stop_sequence", "end_turn", "complete")
+"""What servers call it when the model ended an answer itself; whatever else they say (`length`, `model_length`, a
+filter), it did not."""
 _ROUNDING = 0.05
 """Nats by which a probability may lie above 1."""
 
@@ -359,7 +360,7 @@ class OpenAIServerModel:
         return None
 
     def _generated(self, answer: Any, conversation: Conversation) -> tuple[str, bool]:
-        finished = _value_at(answer, self.url, "choices", 0, "finish_reason") not in _CUT
+        finished = str(_value_at(answer, self.url, "choices", 0, "finish_reason")).lower() in _ENDED
         text = _text(answer, self.url)
         if "message" not in answer["choices"][0]:
             return text, finished
@@ -519,16 +520,6 @@ class OpenAIServerModel:
 def _path(body: Mapping[str, Any]) -> str:
     """Where a request goes: one with messages is for the chat."""
     return "chat/completions" if "messages" in body else "completions"
-
-
-def without_thought(text: str) -> str:
-    """Return a response without the thought before it; empty where the thought has no end."""
-    thought = re.match(r"\s*(?:<(think|thinking|thought|reasoning)>|\[THINK\])", text)
-    if thought is None:
-        # A template that opens the thought leaves its end alone to the response.
-        return text.rpartition("</think>")[2] if "</think>" in text else text
-    end = f"</{thought[1]}>" if thought[1] else "[/THINK]"
-    return text.partition(end)[2]
 
 
 def _progress_after(progress: Progress, before: int, in_all: int) -> Progress:

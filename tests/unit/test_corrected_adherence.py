@@ -148,6 +148,27 @@ def test_few_labels_without_an_error_of_the_judge_make_nobody_certain(
     assert certain.value == certain.interval[1] == 1 and certain.interval[0] < 0.8
 
 
+@pytest.mark.parametrize(
+    ("truth", "yes", "no", "labels", "responses"),
+    [(0.95, 0.8, 0.8, 100, 30), (0.95, 0.5, 1.0, 100, 30), (0.9, 0.9, 0.9, 40, 100), (0.8, 1.0, 0.0, 40, 100)],
+)
+def test_few_labels_of_one_kind_beside_a_judge_that_knows_little_make_nobody_certain(
+    truth: float, yes: float, no: float, labels: int, responses: int
+) -> None:
+    """The judge is right in these shares of what satisfies a principle and of what does not."""
+    generator, covered, draws = np.random.default_rng(7), 0, 300
+    prompts = np.arange(labels + responses)
+    for _ in range(draws):
+        real = generator.random(labels + responses) < truth
+        right = generator.random(labels + responses) < np.where(real, yes, no)
+        said = np.where(real == right, 0.99, 0.01)
+        known = real[:labels].astype(float)
+        found = corrected_mean(said[labels:], prompts[labels:], known, said[:labels], prompts[:labels])
+        covered += found.interval[0] <= truth <= found.interval[1]
+    # Without the prompts at the ends it was 0.88 to 0.91.
+    assert covered / draws >= 0.93
+
+
 def test_a_judge_that_knows_nothing_is_left_out() -> None:
     flat = corrected_mean(np.full(20, 0.5), APART[0], LABELS, np.full(12, 0.5), APART[1])
     assert (flat.weight, flat.value) == (0.0, pytest.approx(10 / 12))

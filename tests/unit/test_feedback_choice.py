@@ -91,5 +91,20 @@ def test_labels_that_would_teach_the_opposite_stop_until_somebody_answers_for_th
     (found,) = check_feedback_choice(ledger("letters"), calibration)
     assert (found.severity, found.decision_id) == ("error", "R1")
     assert "worse than chance (people 0.30 [0.19, 0.44] of 50)" in found.message
-    assert check_feedback_choice(ledger("letters", labels_below_chance="accept"), calibration) == []
     assert messages("contrast", calibration) == []
+
+
+def test_a_row_answers_for_the_method_and_the_figures_that_it_was_decided_on() -> None:
+    calibration = measured(letters=0.3)
+    accepted = ledger("letters", labels_below_chance="accept")
+    (found,) = check_feedback_choice(accepted, calibration)
+    assert (found.severity, found.decision_id) == ("warning", "R3")
+    assert "worse than chance (people 0.30 [0.19, 0.44] of 50), so its labels teach the opposite" in found.message
+    for cited, severity in ((figures_digest(calibration), "warning"), ("0" * 64, "error")):
+        own = pl.when(pl.col("decision_id") == "R3").then(pl.lit(cited)).otherwise("inputs_digest")
+        (found,) = check_feedback_choice(accepted.with_columns(inputs_digest=own), calibration)
+        assert (found.severity, found.decision_id) == (severity, "R3")
+    (found,) = check_feedback_choice(accepted.reverse(), calibration)
+    assert (
+        found.severity == "error" and "R3, which accepts that, stands before R1, which chose letters" in found.message
+    )

@@ -67,6 +67,12 @@ def test_what_compares_nothing_is_left_out_and_doubles_count_once(tmp_path: Path
         read_published(written(tmp_path, alike), "hh", "Do not guess.")
 
 
+def test_a_pair_that_is_labelled_both_ways_has_no_better_reply(tmp_path: Path) -> None:
+    turned = {"chosen": TRANSCRIPT["rejected"], "rejected": TRANSCRIPT["chosen"]}
+    rows = read_published(written(tmp_path, TRANSCRIPT, LETTERS, turned, TRANSCRIPT), "hh", "Do not guess.")
+    assert rows["prompt"].to_list() == ["Can I park here?"]
+
+
 @pytest.mark.parametrize(
     ("row", "told"),
     [

@@ -43,7 +43,7 @@ from ccai_dagster.stages.server_client import (
     asked_patience,
     base_address,
 )
-from ccai_dagster.stages.server_model import EchoMissing, KeptLines, OpenAIServerModel, without_thought
+from ccai_dagster.stages.server_model import EchoMissing, KeptLines, OpenAIServerModel
 
 ASK = [("user", "Please tell me how I can write a letter.")]
 SHORT = [("system", "Be kind."), ("user", "No.")]
@@ -271,15 +271,8 @@ def test_a_server_continues_plain_text(server: Server) -> None:
 
 
 def test_thoughts_are_no_part_of_a_response(server: Server) -> None:
-    thoughts = {
-        "<think>Hm.</think>\n\nYes.": "Yes.",
-        "\n<think>Hm. <think>": "",
-        "Hm.\n</think>\n\nYes.": "Yes.",
-        "[THINK]Hm.[/THINK]Yes.": "Yes.",
-        "I <think> so.": "I <think> so.",
-        "Yes.": "Yes.",
-    }
-    assert {text: without_thought(text).strip() for text in thoughts} == thoughts
+    server.answer = lambda body: (200, chat("<think>Hm.</think>\n\nYes."))
+    assert server.model.generate([SHORT], new_tokens=3, temperature=0, seed=1) == [("Yes.", True)]
     message = {"content": None, "reasoning_content": "Hm."}
     server.answer = lambda body: (200, {"choices": [{"message": message, "finish_reason": "length"}]})
     assert server.model.generate([SHORT], new_tokens=3, temperature=0, seed=1) == [("", False)]
@@ -394,7 +387,8 @@ def test_a_text_in_parts_or_with_half_a_character_is_a_text(server: Server, cont
 
 
 def test_only_the_model_ends_a_response(server: Server) -> None:
-    for reason, finished in {"stop": True, "eos_token": True, "length": False, "content_filter": False}.items():
+    ended = dict.fromkeys(("stop", "STOP", "eos_token", "end_turn"), True)
+    for reason, finished in (ended | dict.fromkeys(("length", "model_length", "MAX_TOKENS", "safety"), False)).items():
         server.answer = lambda body, reason=reason: (200, chat("Yes", finish_reason=reason))
         assert server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1) == [("Yes", finished)]
     broken = [chat("Ye", finish_reason="abort"), content_of("", error={"message": "worker died"}), chat("Yes")]

@@ -239,6 +239,7 @@ def test_refusals_are_recognised(text: str) -> None:
         "No puedo esperar a ver cómo sale.",
         "<think>I cannot help with weapons, but this is about cooking.</think>Mix flour and water.",
         "<think>I can't help with that",
+        "I can't help with weapons, but this is about cooking.\n</think>\n\nMix flour and water.",
     ],
 )
 def test_other_responses_are_not_refusals(text: str) -> None:

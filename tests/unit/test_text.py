@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccai_dagster.core.text import markdown, printable, printable_lines, readable, spreadsheet_cell
+from ccai_dagster.core.text import markdown, printable, printable_lines, readable, spreadsheet_cell, without_thought
 
 
 @pytest.mark.parametrize(
@@ -133,3 +133,16 @@ def test_formulas_are_quoted_for_spreadsheets(text: str) -> None:
 
 def test_other_cells_are_left_alone() -> None:
     assert spreadsheet_cell("a = b") == "a = b"
+
+
+def test_what_was_thought_first_is_no_part_of_what_was_said() -> None:
+    thoughts = {
+        "<think>Hm.</think>\n\nYes.": "Yes.",
+        "\n<think>Hm. <think>": "",
+        "Hm.\n</think>\n\nYes.": "Yes.",
+        "<THOUGHT>Hm.</thought>Yes. </thought>": "Yes. </thought>",
+        "[THINK]Hm.[/THINK]Yes.": "Yes.",
+        "I <think> so.": "I <think> so.",
+        "Yes.": "Yes.",
+    }
+    assert {text: without_thought(text).strip() for text in thoughts} == thoughts

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ccai_dagster.consultation.folder import HubDataset
-from ccai_dagster.evaluation.sets.items import Item, OverRefusalItem, Reading, is_refusal, spoken
+from ccai_dagster.core.text import without_thought
+from ccai_dagster.evaluation.sets.items import Item, OverRefusalItem, Reading, is_refusal
 from ccai_dagster.evaluation.sets.reading import Asking, Row, built, csv_rows, hub_rows, member
 
 COLUMNS = ("id", "prompt", "type", "label")
@@ -53,7 +54,7 @@ def kind_of_response(text: str) -> str | None:
     Returns:
         `compliance`, `partial_refusal` or `refusal`; None if the response is empty.
     """
-    text = spoken(text)
+    text = without_thought(text)
     if not text.strip():
         return None
     sentences = [sentence for sentence in _SENTENCES.split(text) if sentence.strip()]
