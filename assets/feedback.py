@@ -52,7 +52,7 @@ from ccai_dagster.feedback.judge_accuracy import (
 from ccai_dagster.feedback.language_model import cut_off
 from ccai_dagster.feedback.preference_pairs import label_counts
 from ccai_dagster.feedback.preference_pairs import principle_weights as weights_by_consensus
-from ccai_dagster.feedback.prompts import read_comparisons, read_prompts
+from ccai_dagster.feedback.prompts import check_held_out, read_comparisons, read_prompts
 from ccai_dagster.stages.feedback import JudgeAnswersStage, PreferencePairsStage, ResponsePairsStage, RevisionsStage
 from ccai_dagster.stages.training import BaseModelStage, FeedbackModelStage, SupervisedPolicyStage
 from ccai_dagster.training.settings_of_arms import REVISION_MODEL
@@ -72,17 +72,19 @@ tracked_asset = partial(torch_asset, kinds=TORCH | {"mlflow"})
 def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
     """Make the assets of this stage."""
     file = consultation.file
-    prompts_path, themes_path = consultation.path(file.prompts), consultation.path(file.themes)
+    paths = [consultation.path(each) for each in (file.prompts, file.themes, file.helpfulness)]
+    prompts_path, themes_path, learnt_path = paths
 
     @asset(
         contracts.PROMPTS,
         kinds={"csv"},
         ins={name: [name, "constitution"] for name in consultation.arms},
-        settings=[file_digest(prompts_path), file_digest(themes_path)],
+        settings=[file_digest(each) for each in paths],
         description="The prompt database, and which principles of each constitution every prompt is relevant to.",
     )
     def prompts(**constitutions: pl.DataFrame) -> Table:
         frame = read_prompts(prompts_path, themes_path, constitutions)
+        check_held_out(frame, read_comparisons(learnt_path), learnt_path)
         return Table(
             frame,
             dict(frame["purpose"].value_counts().sort("purpose").iter_rows()),

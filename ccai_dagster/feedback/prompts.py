@@ -71,6 +71,26 @@ def read_prompts(prompts: Path, themes: Path, constitutions: Mapping[str, pl.Dat
     return PROMPTS.build(rows).sort("prompt_id")
 
 
+def check_held_out(prompts: pl.DataFrame, learnt: pl.DataFrame, file: Path) -> None:
+    """Refuse prompts that are held out and are prompts of the comparisons that models learn from.
+
+    Args:
+        prompts: PROMPTS.
+        learnt: HELPFULNESS_PAIRS.
+        file: Where these are, for the message.
+
+    Raises:
+        ConsultationError: Names a prompt and a comparison.
+    """
+    compared = {same_words(text): pair_id for text, pair_id in learnt.select("prompt", "pair_id").iter_rows()}
+    for prompt_id, text in prompts.filter(purpose="held_out").select("prompt_id", "text").iter_rows():
+        if pair_id := compared.get(same_words(text)):
+            raise ConsultationError(
+                f"{file}: the prompt of {pair_id}, which models are trained on, says the same as prompt {prompt_id} in "
+                "prompts.csv, which is held out to measure them. Take either out, or give the prompt another text."
+            )
+
+
 def same_words(prompt: str) -> str:
     """Return what two prompts have in common that differ in case and spacing alone."""
     return " ".join(prompt.casefold().split())

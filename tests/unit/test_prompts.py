@@ -8,7 +8,14 @@ import pytest
 
 from ccai_dagster.contracts import CONSTITUTION, HELPFULNESS_PAIRS, PROMPTS
 from ccai_dagster.core.errors import ConsultationError
-from ccai_dagster.feedback.prompts import carries_theme, chosen_prompts, read_comparisons, read_prompts, read_themes
+from ccai_dagster.feedback.prompts import (
+    carries_theme,
+    check_held_out,
+    chosen_prompts,
+    read_comparisons,
+    read_prompts,
+    read_themes,
+)
 
 THEMES = "theme,words\nprivacy,privat personal\nfairness,fair equal\n"
 PROMPT_ROWS = (
@@ -92,6 +99,15 @@ def test_a_theme_is_a_word_prefix(text: str, words: tuple[str, ...], expected: b
 def test_a_bad_prompt_file_is_named_with_its_line(tmp_path: Path, prompts: str, message: str) -> None:
     with pytest.raises(ConsultationError, match=message):
         read_prompts(*written(tmp_path, prompts), CONSTITUTIONS)
+
+
+def test_a_prompt_that_is_held_out_is_none_of_the_comparisons_that_are_learnt_from(tmp_path: Path) -> None:
+    prompts = read_prompts(*written(tmp_path, PROMPT_ROWS + "h1,Who  are you?,held_out,\n"), {})
+    row = {"response_a": "A", "response_b": "B", "probability_a": 1.0, "source": "people"}
+    rows = [{"pair_id": f"c{at}", "prompt": text} | row for at, text in enumerate(["Say hello", "who are YOU?"])]
+    check_held_out(prompts, HELPFULNESS_PAIRS.build(rows[:1]), Path("helpful.jsonl"))
+    with pytest.raises(ConsultationError, match=r"helpful\.jsonl: the prompt of c1, .* says the same as prompt h1"):
+        check_held_out(prompts, HELPFULNESS_PAIRS.build(rows), Path("helpful.jsonl"))
 
 
 def test_bad_theme_files(tmp_path: Path) -> None:
