@@ -212,9 +212,10 @@ def own_system_turn(tokenizer: Any) -> str:
         given = rendered(tokenizer, [("system", system), ("user", user)], open_turn=True)
     except TemplateError:
         return ""
-    head, _, tail = given.partition(user)[0].partition(system)
+    # What stands between the two also stands behind what the template says by itself, before, around or instead of it.
+    tail = given.partition(user)[0].rpartition(system)[2]
     before = rendered(tokenizer, [("user", user)], open_turn=True).partition(user)[0]
-    if len(before) < len(head) + len(tail) or not before.startswith(head) or not before.endswith(tail):
+    if not before.endswith(tail):
         return ""
     own = before[: len(before) - len(tail)]
     for token in sorted([*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens], key=len, reverse=True):

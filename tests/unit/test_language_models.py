@@ -385,6 +385,17 @@ def test_what_a_chat_template_says_by_itself_is_told(tiny_model: Path, default: 
     turns = "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{{ turn['content'] }}<|im_end|>\n{% endfor %}"
     tokenizer.chat_template = (refuses if default == "no system turns" else first if default else "") + turns
     assert own_system_turn(tokenizer) == told
+    if told:
+        # Whatever a conversation's own system turn says is added, in a turn of its own or in the same.
+        tokenizer.chat_template = "<|im_start|>system\n" + default + "<|im_end|>\n" + turns
+        assert own_system_turn(tokenizer) == told
+        added = "{% if turn['role'] == 'system' %}\n# From the developer\n{{ turn['content'] }}{% endif %}"
+        tokenizer.chat_template = (
+            "<|im_start|>system\n" + default + "{% for turn in messages %}" + added + "{% endfor %}<|im_end|>\n"
+            "{% for turn in messages if turn['role'] != 'system' %}<|im_start|>{{ turn['role'] }}\n"
+            "{{ turn['content'] }}<|im_end|>\n{% endfor %}"
+        )
+        assert own_system_turn(tokenizer) == told
 
 
 @pytest.mark.torch
