@@ -33,7 +33,7 @@ AT_CHANCE = "at chance"
 """What a judge is said to be beside a figure that rests on it, where two words must do."""
 BY_JUDGE_AT_CHANCE = f" (By a judge {AT_CHANCE}.)"
 """Behind a sentence about such a figure."""
-GUESSING = "a judge that could not be told from guessing"
+GUESSING = "a judge that was not shown to be better than guessing"
 """Where there is room."""
 
 

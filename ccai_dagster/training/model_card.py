@@ -30,7 +30,7 @@ SYSTEM_TURN = "system_turn"
 MENDED = "chat_template"
 """Name in the untrained model's settings of what was worked round in its chat template, if anything."""
 _CUT: Mapping[str, str] = {
-    "cut_share": "the model's own responses that it was trained on",
+    "cut_share": "the responses of a model that it was trained on",
     "cut_share_last": "its responses in the last steps of training",
     "held_out_cut_share": "its responses to held-out prompts",
 }

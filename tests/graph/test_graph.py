@@ -202,7 +202,7 @@ def test_a_judge_at_chance_is_marked_in_everything_that_rests_on_it(workplace) -
     for key in ("comparisons", "elo_scores", "elo_differences"):
         assert table(workplace, key)["judge_at_chance"].all()
     report = (workplace.root / "town" / "report" / "audit_report.html").read_text()
-    assert "labelled by a judge that could not be told from guessing" in report
+    assert "labelled by a judge that was not shown to be better than guessing" in report
 
 
 def test_report_and_provenance_are_files_with_their_digest(workplace) -> None:

@@ -497,7 +497,7 @@ def test_leanings_are_shown_only_where_they_were_measured() -> None:
 
 
 def test_a_model_taught_by_a_judge_at_chance_is_marked(inputs: ReportInputs) -> None:
-    mark = "labelled by a judge that could not be told from guessing"
+    mark = "labelled by a judge that was not shown to be better than guessing"
     assert mark not in render_report(inputs)
     models = inputs.models.with_columns(metrics=pl.lit(json.dumps({"judge_at_chance": 1.0})))
     assert mark in render_report(replace(inputs, models=models))

@@ -284,7 +284,7 @@ def test_findings_say_what_differs_what_does_not_and_what_cannot_be_told() -> No
     assert "Accuracy on `know` is higher for `standard` than for `base`: by 50.0 points" in text
     assert "p below 0.001 corrected for the number of comparisons" in text
     assert "No difference beyond 5% of the scale in 1 comparison: accuracy on `know`." in text
-    assert "rest on a judge that could not be told from guessing" in text
+    assert "rest on a judge that was not shown to be better than guessing" in text
 
 
 def test_findings_name_what_too_few_items_leave_open_and_what_could_not_be_read() -> None:
