@@ -124,7 +124,7 @@ def control_chapter(inputs: EvaluationInputs) -> Chapter | None:
 
 def _span(row: Mapping[str, Any], digits: int = 1) -> str:
     if row["difference"] is None:
-        return "nothing that was measured"
+        return "an unknown number of"
     value, low, high = (decimals(row[key], digits, True) for key in ("difference", "low", "high"))
     return f"{value} (95% interval {low} to {high})"
 
