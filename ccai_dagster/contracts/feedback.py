@@ -27,7 +27,7 @@ from ccai_dagster.contracts.schema import (
 )
 
 ARM_STAGES = {
-    "supervised_policy": "the model taught by its own revisions",
+    "supervised_policy": "the model taught by revised responses",
     "preference_model": "the model that learnt the preferences",
     "policy": "the model trained on the preferences",
 }
