@@ -82,7 +82,7 @@ baseline: standard
 prompts: "sample:prompts.csv"
 themes: "sample:themes.csv"
 helpfulness: "sample:helpfulness.jsonl"
-judge_comparisons: {crossed: "sample:judge/crossed.jsonl"}
+judge_comparisons: {sample_crossed: "sample:judge/crossed.jsonl"}   # under principles of the sample, not yours
 profiles:   # ways of judging that are measured on these comparisons; likeness is for texts in English
   demo: {feedback: {calibration_methods: [letters, contrast, letters_few_shot, likeness]}}
   full: {feedback: {calibration_methods: [letters, contrast, letters_few_shot, reasoned_letters, likeness]}}
