@@ -35,7 +35,7 @@ from ccai_dagster.audit.manifest import read_manifest
 from ccai_dagster.consultation.folder import SAMPLE, read_consultation
 from ccai_dagster.contracts import MODEL_STAGES
 from ccai_dagster.core.home import Home, home_root
-from ccai_dagster.definitions import build_defs
+from ccai_dagster.definitions import build_defs, build_resources
 from ccai_dagster.terminal import OBSERVE
 from resources.record import open_record
 from sample.build import build_more
@@ -239,6 +239,11 @@ def unchanged(base: Path) -> None:
     shutil.copy(home_root() / "mlflow.db", home / "mlflow.db")
     (home / name / "models").symlink_to(finished / "models")
     Home(home, name).source.write_text(f"{town}\n")
+    # The run that trained the models has read them, and noted that they are whole, where it left them.
+    store = build_resources(Home(home, name))["models"]
+    for model in (finished / "models").glob("[!.]*"):
+        if not store.keeps(model.name):
+            raise RuntimeError(f"{model} is not whole")
     build_more("unchanged", town / "votes")
     environment = {**os.environ, "CCAI_HOME": str(home)}
     program = [sys.executable, "-W", "ignore", "-m", "ccai_dagster.cli.app", "run", str(town)]

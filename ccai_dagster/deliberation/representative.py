@@ -18,6 +18,7 @@ import polars as pl
 
 from ccai_dagster.contracts import CONSENSUS_STATEMENTS, REPRESENTATIVE_STATEMENTS
 from ccai_dagster.deliberation.consensus import GroupVotes, group_counts
+from ccai_dagster.deliberation.drawing import one_thread
 from ccai_dagster.deliberation.votes import VoteMatrix
 
 Z_90 = 1.2816
@@ -239,6 +240,7 @@ def comment_priorities(matrix: VoteMatrix, extremity: np.ndarray, raw_statements
     return table.with_columns(priority=comment_priority(agree, passes, votes, extremity, is_meta))
 
 
+@one_thread()
 def vote_components(matrix: VoteMatrix, left_out: Collection[int] = ()) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean vote on each statement and the two principal components of the votes.
 

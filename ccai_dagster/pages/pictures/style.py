@@ -94,7 +94,7 @@ def draw(paint: Callable[[Any], None], height: float, width: float = WIDTH) -> b
         canvas.draw()
         image = Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3].copy(), "RGB")
     buffer = io.BytesIO()
-    image.quantize(PALETTE, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
+    image.quantize(PALETTE, dither=Image.Dither.NONE).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
