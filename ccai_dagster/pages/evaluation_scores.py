@@ -258,6 +258,8 @@ def opinions_chapter(inputs: EvaluationInputs) -> Chapter | None:
     table = table.sort("benchmark", pl.col("attribute") != "everybody", "attribute", "group")
     parts = [table.filter(pl.col("benchmark") == name) for name in table["benchmark"].unique(maintain_order=True)]
     described = [f"“{name}”: {inputs.benchmarks[name][1]}." for name in sorted(set(table["benchmark"]))]
+    scores = in_order(inputs.eval_scores.filter(pl.col("metric") == METRIC, pl.col("category") == ALL), inputs)
+    together = difference_forest("Differences, the mean over everybody and all groups", comparisons(scores), _whole)
     return Chapter(
         anchor="opinions",
         title="Whose opinions they represent",
@@ -271,7 +273,7 @@ def opinions_chapter(inputs: EvaluationInputs) -> Chapter | None:
             *described,
         ],
         grids=[_grid(part, inputs) for part in parts],
-        forests=[forest for part in parts if (forest := _forest(part)).rows],
+        forests=_shown([together, *map(_forest, parts)]),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -18,10 +19,11 @@ from small_report import calibration
 
 from ccai_dagster.contracts import ELO_DIFFERENCES, EVAL_SCORES, JUDGE_CALIBRATION
 from ccai_dagster.evaluation.findings import elo_findings, findings
+from ccai_dagster.evaluation.sets.opinion_qa import METRIC
 from ccai_dagster.pages import pictures
 from ccai_dagster.pages.evaluation import _pieces, chapters, in_short, render_evaluation
 from ccai_dagster.pages.evaluation_scores import cut_off, unread
-from ccai_dagster.pages.forests import comparisons, difference_forest, elo_comparisons, score_forest, written
+from ccai_dagster.pages.forests import comparisons, difference_forest, elo_comparisons, score_forest, span, written
 from ccai_dagster.pages.inputs import EvaluationInputs
 from ccai_dagster.pages.judge import judge_worth
 
@@ -371,6 +373,17 @@ def test_opinions_stand_in_a_grid_with_interval_and_yardsticks(evaluation: Evalu
     assert (second[2].figure, second[3].figure) == ("82.0", "97.0")  # type: ignore[union-attr]
     assert second[1].shade == pytest.approx(1.0)  # type: ignore[union-attr]
     assert second[0].shade == pytest.approx(-2 / 3)  # type: ignore[union-attr]
+
+
+def test_every_comparison_of_the_first_screen_stands_in_a_chapter(evaluation: EvaluationInputs) -> None:
+    mean = score("public", "views", METRIC, (0.82, 0.77, 0.85), "base", (0.011, 0.007, 0.016))
+    scores = EVAL_SCORES.build([*evaluation.eval_scores.to_dicts(), mean])
+    shown = replace(evaluation, eval_scores=scores)
+    whole = scores.filter((pl.col("category") == "all") | (pl.col("benchmark") == "adherence"))
+    drawn = [row for each in chapters(shown) for forest in each.forests for row in forest.rows]
+    figures = Counter((row.arm, row.figure) for row in drawn)
+    wanted = Counter((f"{one.row['arm']} against {one.other}", span(one)) for one in comparisons(whole))
+    assert wanted and figures >= wanted
 
 
 def test_specificity_and_conflicts_are_shown_with_their_intervals(evaluation: EvaluationInputs) -> None:
