@@ -193,7 +193,12 @@ def confirmation(opened: OpenConsultation, rows: Sequence[Decision]) -> list[str
         others = [row for row in by_subject[subject] if row["decision_id"] != decided.decision_id]
         if others:
             ids = ", ".join(row["decision_id"] for row in others)
-            agree = "waits for a resolving row" if disagreeing(by_subject[subject]) else "they agree"
+            both = " ".join(sorted(row["decision_id"] for row in by_subject[subject]))
+            agree = (
+                f"waits for a resolving row. To replace what was decided: the same with `--supersedes '{both}'`"
+                if disagreeing(by_subject[subject])
+                else "they agree"
+            )
             named = subject_name(decided.kind, subject)
             lines.append(f"{named}: stands beside {ids} as an independent decision; {agree}.")
     return lines

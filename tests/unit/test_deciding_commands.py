@@ -96,7 +96,8 @@ def test_the_second_of_two_does_not_see_the_first_and_a_third_resolves(town: Tow
     blind = _part_about(town.ccai("review", "moderation", "--as", "editor", typed="s\n" * 13), "statement 13")
     assert "one of two" in blind and "Mine" not in blind and "without seeing it" in blind
     shown = town.ccai("decide", "moderation", "13", digest, "--reason", "Looks", "--as", "editor")
-    assert "stands beside moderation-1 as an independent decision; waits for a resolving row" in shown
+    assert "stands beside moderation-1 as an independent decision; waits for a resolving row." in shown
+    assert "with `--supersedes 'moderation-1 moderation-2'`" in shown
     assert "disagreeing: 13" in town.ccai("status")
     third = town.ccai("review", "moderation", "--as", "facilitator", typed="s\n" * 13)
     assert "Mine" in _part_about(third, "statement 13") and "Looks" in _part_about(third, "statement 13")
