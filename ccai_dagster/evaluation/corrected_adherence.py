@@ -142,12 +142,14 @@ def group_adherence(
         .explode("group_id", "support")
         .drop_nulls()
         .group_by("constitution_arm", "principle_id", "group_id")
-        .agg(pl.col("support").sort().mean())  # in one order, or the last digit depends on the threads
+        .agg(pl.col("support").sort().mean())  # in one order, here and below, or the last digit depends on the threads
     )
     rows: list[dict[str, Any]] = []
     for arm, table in adherence.items():
-        judged = table.drop_nulls("probability").join(support, on=["constitution_arm", "principle_id"])
-        for (name, group), own in judged.group_by("constitution_arm", "group_id"):
+        judged = table.drop_nulls("probability").join(
+            support, on=["constitution_arm", "principle_id"], maintain_order="left"
+        )
+        for (name, group), own in judged.group_by("constitution_arm", "group_id", maintain_order=True):
             weights = own["support"].to_numpy()
             if weights.sum() <= 0:
                 continue

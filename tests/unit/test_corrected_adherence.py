@@ -372,3 +372,17 @@ def test_groups_weigh_principles_by_their_agreement() -> None:
     assert found["worst"].to_list() == [False, True]
     nobody = group_adherence({"base": table}, {"public": constitution("public", {"P1": [], "P2": []})}, gac)
     assert nobody.is_empty()
+
+    # Of many numbers the last digit of a sum depends on their order, which threads must not decide.
+    drawn = np.random.default_rng(3).random((60, 3)).round(3).tolist()
+    asked = [(f"M{n}", f"h{n % 20}", share) for n, (share, _, _) in enumerate(drawn)]
+    table = judged("base", asked)
+    arms = {"public": constitution("public", {f"M{n}": [n] for n in range(60)})}
+    gac = pl.concat(
+        [
+            gac[:1].with_columns(statement_id=pl.lit(n, pl.Int64), group_agreement=pl.lit(pl.Series([shares])))
+            for n, (_, *shares) in enumerate(drawn)
+        ]
+    )
+    first = group_adherence({"base": table}, arms, gac)
+    assert all(group_adherence({"base": table}, arms, gac).equals(first) for _ in range(12))
