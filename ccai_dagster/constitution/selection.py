@@ -82,11 +82,11 @@ def reaches_cut(statement_ids: Sequence[int], ideas: Mapping[int, Ideas], cut: C
         return reached
 
     def by_ideas(score: np.ndarray) -> np.ndarray:
-        chosen, counted = np.zeros(len(ids), dtype=bool), set[str]()
-        for place in ranking(score, ids):
-            key = int(ids[place])
-            together = counted | (set(ideas[key].ideas) if key in ideas else {f"statement {key}"})
-            if len(together) > cut.idea_budget or np.isnan(score[place]):
+        chosen, counted, unknown = np.zeros(len(ids), dtype=bool), set[str](), np.isnan(score).tolist()
+        for place in ranking(score, ids).tolist():
+            key = statement_ids[place]
+            together = counted.union(ideas[key].ideas if key in ideas else (f"statement {key}",))
+            if len(together) > cut.idea_budget or unknown[place]:
                 break
             chosen[place], counted = True, together
         return chosen
