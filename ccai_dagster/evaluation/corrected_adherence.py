@@ -147,7 +147,7 @@ def group_adherence(
     rows: list[dict[str, Any]] = []
     for arm, table in adherence.items():
         judged = table.drop_nulls("probability").join(
-            support, on=["constitution_arm", "principle_id"], maintain_order="left"
+            support, on=["constitution_arm", "principle_id"], maintain_order="left_right"
         )
         for (name, group), own in judged.group_by("constitution_arm", "group_id", maintain_order=True):
             weights = own["support"].to_numpy()
