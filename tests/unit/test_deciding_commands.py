@@ -439,7 +439,7 @@ def _until(controller: int, wanted: bytes, seconds: float = 60.0) -> None:
     while wanted not in seen:
         ready, _, _ = select.select([controller], [], [], max(0.0, end - time.monotonic()))
         assert ready, f"{wanted!r} did not come within {seconds:.0f} s; it showed {seen[-500:]!r}"
-        seen += os.read(controller, 65536)
+        seen += os.read(controller, 1)  # what comes behind it is for the next to wait for
 
 
 def test_rows_that_are_gone_stop_a_run_until_a_row_says_why(town: Town) -> None:
