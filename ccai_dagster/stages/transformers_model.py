@@ -241,10 +241,11 @@ class TransformersModel:
         import torch
 
         head = self._model.get_output_embeddings()
-        if head.weight.dtype == torch.float32:
+        weight = head.weight  # asked for once: packed ones are laid out anew
+        if weight.dtype == torch.float32:
             yield
             return
-        weight, bias = head.weight.float(), None if head.bias is None else head.bias.float()
+        weight, bias = weight.float(), None if head.bias is None else head.bias.float()
         hook = head.register_forward_hook(
             lambda _, given, __: torch.nn.functional.linear(given[0].float(), weight, bias)
         )
