@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chat_templates import ASSISTANT_OPENS, DATED, NO_DEVIATION, NO_SYSTEM, THINKS, TURNS
+from chat_templates import ASSISTANT_OPENS, DATED, NO_DEVIATION, NO_SYSTEM, SYSTEM_WITHIN, THINKS, TURNS
 from documented import expect_only, expect_row
+from family_tokenizers import byte_level, sentencepiece
 from small_training import helpfulness_pairs, preference_pairs, revisions
 
 from ccai_dagster.consultation.settings import (
@@ -23,7 +24,8 @@ from ccai_dagster.consultation.settings import (
 )
 from ccai_dagster.core.digest import folder_digest
 from ccai_dagster.core.errors import Progress, silent
-from ccai_dagster.training.comparisons import comparisons
+from ccai_dagster.training.comparisons import comparisons, end_of_turn, exchange, learnt
+from ccai_dagster.training.model_folder import load_tokenizer
 
 pytestmark = pytest.mark.torch
 
@@ -43,18 +45,31 @@ SEES = {
     **{"image_size": 28, "patch_size": 14},
 }
 PLAIN = TURNS + ASSISTANT_OPENS
-FAMILIES: dict[str, tuple[str, dict[str, Any], str | None]] = {
-    "Llama 3": ("LlamaConfig", {}, DATED),
-    "Mistral": ("MistralConfig", SLIDES, NO_DEVIATION),
-    "Qwen 2.5": ("Qwen2Config", {}, PLAIN),
-    "Qwen 3": ("Qwen3Config", {}, THINKS),
-    "Gemma 2": ("Gemma2Config", SLIDES, NO_SYSTEM + PLAIN),
-    "Gemma 3": ("Gemma3TextConfig", SLIDES, PLAIN),
-    "Gemma 3, sees pictures": ("Gemma3Config", SLIDES, PLAIN),
-    "Phi 3": ("Phi3Config", {}, PLAIN),
-    "Mixtral, pretrained only": ("MixtralConfig", {"num_local_experts": 2}, None),
+BEGUN = "{{ bos_token }}"
+TURNS_END = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+FAMILIES: dict[str, tuple[str, dict[str, Any], str | None, Callable[[], Any]]] = {
+    "Llama 2": ("LlamaConfig", {}, SYSTEM_WITHIN, lambda: sentencepiece(True, eos_token="</s>")),
+    "Llama 3": (
+        "LlamaConfig",
+        {},
+        (BEGUN + DATED).replace("<|im_end|>\n", "<|im_end|>"),
+        lambda: byte_level(True, eos_token="<|im_end|>"),
+    ),
+    "Mistral": ("MistralConfig", SLIDES, NO_DEVIATION, lambda: sentencepiece(True, eos_token="</s>")),
+    "Qwen 2.5": ("Qwen2Config", {}, PLAIN, lambda: byte_level(False, **TURNS_END)),
+    "Qwen 3": ("Qwen3Config", {}, THINKS, lambda: byte_level(False, **TURNS_END)),
+    "Gemma 2": ("Gemma2Config", SLIDES, BEGUN + NO_SYSTEM + PLAIN, lambda: sentencepiece(False, **TURNS_END)),
+    "Gemma 3": ("Gemma3TextConfig", SLIDES, BEGUN + PLAIN, lambda: sentencepiece(False, **TURNS_END)),
+    "Gemma 3, sees pictures": ("Gemma3Config", SLIDES, BEGUN + PLAIN, lambda: sentencepiece(False, **TURNS_END)),
+    "Phi 3": ("Phi3Config", {}, PLAIN, lambda: sentencepiece(True, **TURNS_END)),
+    "Mixtral, pretrained only": (
+        "MixtralConfig",
+        {"num_local_experts": 2},
+        None,
+        lambda: sentencepiece(True, eos_token="</s>"),
+    ),
 }
-"""Configuration and chat template: those that the family is known for, made small."""
+"""Configuration, chat template and tokenizer: those that the family is known for, made small."""
 TABLE = "Families"
 WORDS = ["kind", "fair", "honest", "a letter to my town"]
 STEPS = 2
@@ -69,7 +84,7 @@ class Family:
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def family(request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Family:
+def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Family:
     """A random model of a family, brought in a folder and converted."""
     import torch
     import transformers
@@ -77,8 +92,8 @@ def family(request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: p
     from ccai_dagster.training.model_folder import prepare_base_model
 
     place = tmp_path_factory.mktemp("family")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_model)
-    name, options, template = FAMILIES[request.param]
+    name, options, template, cut = FAMILIES[request.param]
+    tokenizer = cut()
     ids = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
     reads = {**SIZES, **options, **ids, "vocab_size": len(tokenizer)}
     config = getattr(transformers, name)(
@@ -118,6 +133,17 @@ def test_every_family_answers_together_as_alone(family: Family) -> None:
         return [each.text for each in model.generate(questions, new_tokens=6, temperature=0.0, seed=1)]
 
     assert written([0, 1, 2]) == [text for place in range(3) for text in written([place])]
+
+
+def test_what_every_family_learns_of_a_response_that_is_cut_is_how_it_begins(family: Family) -> None:
+    tokenizer = load_tokenizer(family.base)
+    prompt, response = "Which letter?", "A  letter to  my town, \n\n  kind and   fair: 中文."
+    whole = exchange(tokenizer, prompt, response, 200)
+    assert not whole.shortened and len(end_of_turn(tokenizer)) > 0
+    for limit in range(len(whole.tokens) - len(tokenizer(response).input_ids) + 12, len(whole.tokens)):
+        cut = learnt(tokenizer, exchange(tokenizer, prompt, response, limit), finished=True)
+        said = tokenizer.decode(cut.tokens[cut.prompt_tokens :])
+        assert said and response.startswith(said.strip()), (limit, said)
 
 
 Train = Callable[[Path, Path, Progress], Any]
