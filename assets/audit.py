@@ -184,7 +184,7 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
     def decision_importance(decision_worlds: pl.DataFrame) -> Table:
         rows = sensitivity.deciding_rows(_settled(consultation))
         frame = sensitivity.decision_importance(decision_worlds, worded(), rows)
-        shown = picture(pictures.once(pictures.decision_importance, frame))
+        shown = picture(pictures.decision_importance(frame))
         return Table(frame, {"what hangs on which decision": shown, "in words": sensitivity.importance_sentence(frame)})
 
     @asset(
@@ -200,7 +200,7 @@ def _sensitivity(consultation: Consultation, derived: str) -> list[dg.AssetsDefi
             frame,
             {f"{arm} in words": sentence for arm, sentence in sensitivity.robustness_sentences(frame).items()}
             | {
-                arm: picture(pictures.once(pictures.principle_robustness, frame, arm))
+                arm: picture(pictures.principle_robustness(frame, arm))
                 for arm in frame["arm"].unique(maintain_order=True)
             },
         )

@@ -32,7 +32,7 @@ from ccai_dagster.deliberation.votes import (
     vote_matrix,
     with_importance,
 )
-from ccai_dagster.pages import pictures
+from ccai_dagster.pages import drawings, pictures
 
 GROUP = "deliberation"
 OWNER = "team:deliberation"
@@ -177,7 +177,7 @@ def build(consultation: Consultation) -> list[dg.AssetsDefinition]:
                 "the votes show": structure.verdict(group_structure),
                 "explained variance": ", ".join(f"{share:.4f}" for share in grouping.map.explained_variance),
                 "silhouettes": ", ".join(f"{k}: {value:.3f}" for k, value in grouping.silhouettes.items()),
-                "opinion map": picture(pictures.once(pictures.opinion_map, frame)),
+                "opinion map": picture(drawings.opinion_map(frame)),
                 **_beside_polis(frame, participants, import_report),
             },
             [Checked("group_sizes", group_checks.check_group_sizes(frame), warns=True)],
@@ -322,9 +322,9 @@ def _consensus_figures(
         "statements at the GAC threshold": int((frame["gac"] >= cut).sum()),
         "what can be reached": group_checks.reachable(settled, opinion_groups),
         "statements that the votes cast could bring to the threshold": int((frame["gac_if_unanimous"] >= cut).sum()),
-        "GAC distribution": picture(pictures.gac_distribution(frame, line)),
-        "agreement by group": picture(pictures.once(pictures.agreement_by_group, frame, line)),
-        "polarization": picture(pictures.once(pictures.polarization, frame)),
+        "GAC distribution": picture(drawings.consensus_histogram(frame, line)),
+        "agreement by group": picture(pictures.agreement_by_group(frame, line)),
+        "polarization": picture(drawings.polarization(frame)),
     }
     if published:
         reached = int((frame["published_gac"] >= cut).sum())
@@ -341,7 +341,7 @@ def _score_figures(statements: pl.DataFrame, line: float | None) -> dict[str, An
         "the same with the groups on record": same,
         "selected in 5 to 95 % of the draws": int(statements["selection_probability"].is_between(0.05, 0.95).sum()),
         f"some group cast fewer than {stability.FEW_VOTES} votes": int(statements["few_votes"].sum()),
-        "scores with intervals": picture(pictures.once(pictures.gac_intervals, statements, line)),
+        "scores with intervals": picture(drawings.consensus_intervals(statements, line)),
     }
     return {name: value for name, value in figures.items() if value is not None}
 
@@ -360,4 +360,4 @@ def _group_figures(groups: pl.DataFrame, statements: pl.DataFrame) -> dict[str, 
                 f"{number} ({times} times)" for number, times in sorted(numbers.items())
             ),
         }
-    return figures | {"stability": picture(pictures.once(pictures.stability, groups, statements))}
+    return figures | {"how often statements reach the cut": picture(drawings.selection_frequency(statements))}

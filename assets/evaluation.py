@@ -163,7 +163,7 @@ def _eval_scores(consultation: Consultation) -> dg.AssetsDefinition:
             {
                 "mlflow": dg.MetadataValue.url(run.url),
                 "what it shows": dg.MetadataValue.md("\n".join(f"- {each}" for each in findings(frame))),
-                "score comparison": picture(pictures.once(pictures.score_comparison, frame)),
+                "score comparison": picture(pictures.score_comparison(frame)),
                 "score differences": picture(pictures.score_differences(frame)),
             },
             [

@@ -90,7 +90,7 @@ def _representative() -> list[dg.AssetsDefinition]:
         frame = representative.representative_of_counts(given)
         shown = {
             f"what sets {pictures.group_name(group)} apart": picture(
-                pictures.once(pictures.representative_votes, frame, statements, group_votes, group)
+                pictures.representative_votes(frame, statements, group_votes, group)
             )
             for group in frame["group_id"].unique().sort()
         }

@@ -16,7 +16,7 @@ from ccai_dagster.consultation.folder import Consultation
 from ccai_dagster.core.digest import file_digest
 from ccai_dagster.core.home import Home
 from ccai_dagster.decisions.outcomes import merges
-from ccai_dagster.pages import pictures
+from ccai_dagster.pages import drawings
 from ccai_dagster.replication import figures, published_groups
 from ccai_dagster.replication import scores as scores_of
 from ccai_dagster.replication.figures import ReplicationTables
@@ -79,7 +79,7 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
             chosen.permutations,
             consultation.file.seed,
         )
-        return Table(frame, {"fit of the published groups": picture(pictures.shuffled_fit(frame))})
+        return Table(frame, {"fit of the published groups": picture(drawings.shuffled_fit(frame))})
 
     @asset(
         contracts.REPLICATED_SCORES,
@@ -111,7 +111,7 @@ def build(consultation: Consultation, home: Home) -> list[dg.AssetsDefinition]:
             chosen.bootstraps,
             consultation.file.seed,
         )
-        moved = picture(pictures.published_and_corrected(frame, results.threshold))
+        moved = picture(drawings.published_and_corrected(frame, results.threshold))
         counts = {str(name): count for name, count in frame["crossing"].value_counts(sort=True).iter_rows()}
         return Table(frame, counts | {"what the correction moves": moved})
 

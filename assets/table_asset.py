@@ -28,7 +28,7 @@ from ccai_dagster.core.home import Home
 from ccai_dagster.core.text import markdown, printable
 from ccai_dagster.decisions.checks import Finding
 from ccai_dagster.decisions.ledger import ledger_digest, read_ledger
-from ccai_dagster.pages import pictures
+from ccai_dagster.pages import drawings, pictures
 from resources import run_tags
 from resources.history import data_version
 
@@ -426,9 +426,11 @@ def markdown_table(frame: pl.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def picture(drawn: pictures.Picture) -> dg.MetadataValue:
+def picture(drawn: pictures.Picture | drawings.Drawing) -> dg.MetadataValue:
     """Return a picture as metadata that the user interface shows."""
-    return dg.MetadataValue.md(pictures.as_markdown(drawn.png, drawn.alt))
+    if isinstance(drawn, pictures.Picture):
+        return dg.MetadataValue.md(pictures.as_markdown("png", drawn.png, drawn.alt))
+    return dg.MetadataValue.md(pictures.as_markdown("svg+xml", drawings.as_svg(drawn).encode(), drawn.alt))
 
 
 def _cell(value: object) -> str:

@@ -8,13 +8,10 @@ from contextlib import contextmanager
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from ccai_dagster.pages.pictures import drawn_once
-
 
 @contextmanager
 def white_paper() -> Iterator[None]:
     """Do everything for a picture but lay out and draw what is on it, which takes most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FigureCanvasAgg, "draw", FigureCanvasAgg.get_renderer)
-        patch.setattr(drawn_once, "_kept", {})  # what stays white here is shown nowhere else
         yield

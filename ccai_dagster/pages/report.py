@@ -64,9 +64,7 @@ def _rendered(inputs: ReportInputs) -> str:
         shared,
         inputs.language,
         drawings=_drawings(inputs, records),
-        scores_picture=_smaller(pictures.once(pictures.score_comparison, inputs.eval_scores))
-        if inputs.trained
-        else None,
+        scores_picture=_smaller(pictures.score_comparison(inputs.eval_scores)) if inputs.trained else None,
         **_chapters(inputs, records),
     )
 

@@ -260,7 +260,7 @@ def exchange(tokenizer: Any, prompt: str, response: str, max_tokens: int) -> Tok
         for_prompt = max((room - slack) // 2, room - slack - len(said))
         kept_prompt = asked[max(0, len(asked) - for_prompt) :]
         kept_response = said[: max(1, room - slack - len(kept_prompt))]
-        # A character may be several tokens; half of one is none. A space may join one that the template ends a turn with.
+        # A character may be several tokens; half of one is none. A space could join that which ends a turn.
         begun, broken_off = tokenizer.decode(kept_prompt), tokenizer.decode(kept_response)
         cut = _render(tokenizer, begun.lstrip(REPLACEMENT), broken_off.rstrip(REPLACEMENT + " "))
         if len(cut.tokens) <= max_tokens:

@@ -8,7 +8,9 @@ import polars as pl
 
 from ccai_dagster.core.language import read_language, speaking
 from ccai_dagster.pages import drawings
-from ccai_dagster.pages.drawings import BOTTOM, LEFT, RIGHT, TALL, TOP, WIDE, Drawing
+from ccai_dagster.pages.drawings import Drawing, consensus
+from ccai_dagster.pages.drawings.consensus import CROWD, NEAR, with_sides
+from ccai_dagster.pages.drawings.field import BOTTOM, LEFT, RIGHT, TALL, TOP, WIDE, Label, Shape, upright
 
 GROUPS = pl.DataFrame(
     {"participant_id": [3, 1, 2, 4], "group_id": [0, 0, 1, 1], "x": [0.0, 1.0, 2.0, 2.0], "y": [0.0, 0.5, 1.0, 1.0]}
@@ -81,12 +83,12 @@ def test_every_score_has_its_line_and_the_cut_is_where_it_is() -> None:
 
 def test_lines_that_lie_upon_each_other_are_drawn_once() -> None:
     lines = [(5, 90, 40), (5, 70, 20), (5, 10, 15), (4, 30, 20), (5, 50, 45)]
-    assert drawings._upright(lines) == "M4 30V20M5 15V10M5 90V20"
+    assert upright(lines) == "M4 30V20M5 15V10M5 90V20"
 
 
 def test_bars_stand_where_their_statements_are_and_a_score_of_one_is_in_the_last() -> None:
     drawn = drawings.consensus_histogram(SCORES, None, STABILITY)
-    step = (WIDE - LEFT - RIGHT) / drawings.HISTOGRAM
+    step = (WIDE - LEFT - RIGHT) / consensus.HISTOGRAM
     starts = {shape.colour: int(re.findall(r"M(\d+)", shape.path)[0]) for shape in drawn.shapes if shape.kind == "bars"}
     assert starts == {"#E69F00": round(LEFT + 20 * step) + 1, "#0072B2": round(LEFT + 39 * step) + 1}
     assert drawn.alt == "How widely 2 statements are agreed on, as a histogram. Half of them are above 0.75."
@@ -135,4 +137,40 @@ def test_shuffles_stand_beside_the_fit_of_the_published_groups_in_both_places() 
         "groups shuffled at random (3 times)",
         "as the published file has them (200)",
         "each at the participant it belongs to (400)",
+    ]
+
+
+def test_of_a_crowd_points_that_hide_each_other_are_drawn_as_one() -> None:
+    few = pl.DataFrame({"participant_id": range(CROWD), "group_id": 0, "y": 0.0}).with_columns(
+        x=pl.col("participant_id") / CROWD
+    )
+    crowd = points(drawings.opinion_map(few), 0)
+    assert all(x % NEAR == 0 for x, _ in crowd) and len(crowd) == (WIDE - 2 * TOP) // NEAR + 2
+
+
+def test_without_redraws_a_statement_reaches_the_cut_or_misses_it() -> None:
+    assert [what for _, what in drawings.consensus_histogram(SCORES, 0.6).keys] == ["misses the cut", "reaches the cut"]
+    assert not drawings.consensus_histogram(SCORES, None).keys, "there is no cut"
+
+
+def test_sides_go_by_how_often_the_cut_is_reached() -> None:
+    shares = [0.0, 0.05, 0.051, 0.949, 0.95, 1.0]
+    table = pl.DataFrame({"selection_probability": shares})
+    assert with_sides(table)["side"].to_list() == ["below", "below", "open", "open", "above", "above"]
+
+
+def test_as_an_image_it_is_a_document_with_its_own_colours_and_legend() -> None:
+    drawn = Drawing(
+        [Shape("bars", "M0 0V9H9z", "#0072B2"), Shape("lines", "M1 1V8", faint=True), Shape("axis", "M0 9H9")],
+        [Label(3, 4, "<5 & \u202e", "end")],
+        [("#0072B2", 'people of "A"')],
+        "alt",
+    )
+    assert re.findall(r"viewBox=.*?>|<(?:path|text).*?>(?:[^<]+</text>)?", drawings.as_svg(drawn)) == [
+        f'viewBox="0 0 {WIDE} {TALL + 34}" width="{WIDE}" height="{TALL + 34}">',
+        '<path class="bars" fill="#0072B2" d="M0 0V9H9z"/>',
+        '<path class="lines faint" stroke-width="2" stroke="#222222" d="M1 1V8"/>',
+        '<path class="axis" stroke-width="2" stroke="#6b6b6b" d="M0 9H9"/>',
+        '<text x="3" y="4" text-anchor="end">&lt;5 &amp; \ufffd</text>',
+        f'<text x="44" y="{TALL + 25}" text-anchor="start">people of &quot;A&quot;</text>',
     ]

@@ -26,9 +26,9 @@ from ccai_dagster.decisions.origins import ORIGINS
 from ccai_dagster.deliberation.importing.group_counts import NOT_THERE
 from ccai_dagster.deliberation.structure import UNTESTED, VERDICTS
 from ccai_dagster.pages import report_decisions, report_public
+from ccai_dagster.pages.drawings.consensus import SIDES
 from ccai_dagster.pages.inputs import ReportInputs
 from ccai_dagster.pages.parts import MARKS
-from ccai_dagster.pages.pictures.uncertainty import SIDES
 from ccai_dagster.pages.public_summary import render_results, render_summary
 from ccai_dagster.pages.report import render_report
 from ccai_dagster.pages.report_sample import HIDDEN
@@ -54,7 +54,7 @@ CHOSEN = {
     *MEASURES,
     *MARKS.values(),
     HIDDEN,
-    *(name for name, _, _ in SIDES.values()),
+    *(name for name, _ in SIDES.values()),
 }
 """Texts that a table or a table's value picks, and that no call of `gettext` names."""
 GERMAN = CATALOGUES / "de.po"

@@ -21,10 +21,8 @@ from ccai_dagster.contracts import (
     STATEMENTS,
 )
 from ccai_dagster.pages import pictures
-from ccai_dagster.pages.pictures import drawn_once
 from ccai_dagster.pages.pictures.opinions import vote_shares
 from ccai_dagster.pages.pictures.style import Picture, drawable, plain, shown
-from ccai_dagster.pages.pictures.uncertainty import with_sides
 
 GROUPS = pl.DataFrame(
     {
@@ -224,16 +222,7 @@ ROBUSTNESS = PRINCIPLE_ROBUSTNESS.build(
 )
 
 DRAWN = [
-    (lambda: pictures.opinion_map(GROUPS), lambda: pictures.opinion_map(GROUPS.reverse())),
-    (
-        lambda: pictures.gac_distribution(SCORES, 0.7, STABILITY),
-        lambda: pictures.gac_distribution(SCORES.reverse(), 0.7, STABILITY.reverse()),
-    ),
-    (lambda: pictures.gac_distribution(SCORES, None), lambda: pictures.gac_distribution(SCORES.reverse(), None)),
-    (lambda: pictures.polarization(SCORES), lambda: pictures.polarization(SCORES.reverse())),
     (lambda: pictures.agreement_by_group(SCORES, 0.7), lambda: pictures.agreement_by_group(SCORES.reverse(), 0.7)),
-    (lambda: pictures.gac_intervals(STABILITY, 0.7), lambda: pictures.gac_intervals(STABILITY.reverse(), 0.7)),
-    (lambda: pictures.stability(DRAWS, STABILITY), lambda: pictures.stability(DRAWS.reverse(), STABILITY.reverse())),
     (
         lambda: pictures.representative_votes(REPRESENTATIVE, STATED, CAST, 0),
         lambda: pictures.representative_votes(REPRESENTATIVE.reverse(), STATED.reverse(), CAST.reverse(), 0),
@@ -267,12 +256,7 @@ def test_a_picture_is_a_small_png_and_equal_for_equal_rows(
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: pictures.opinion_map(OPINION_GROUPS.empty()),
-        lambda: pictures.gac_distribution(GAC_SCORES.empty(), 0.7),
-        lambda: pictures.polarization(GAC_SCORES.empty()),
         lambda: pictures.agreement_by_group(GAC_SCORES.empty(), 0.7),
-        lambda: pictures.gac_intervals(CONSENSUS_STABILITY.empty(), None),
-        lambda: pictures.stability(GROUP_STABILITY.empty(), CONSENSUS_STABILITY.empty()),
         lambda: pictures.representative_votes(REPRESENTATIVE.clear(), STATED.clear(), CAST.clear(), 0),
         lambda: pictures.training_curves(HISTORY.clear()),
         lambda: pictures.score_comparison(EVAL_SCORES.empty()),
@@ -286,53 +270,16 @@ def test_an_empty_table_still_gives_a_picture(draw: Callable[[], Picture]) -> No
 
 
 def test_another_table_gives_another_picture() -> None:
-    moved = GROUPS.with_columns(group_id=pl.lit(0, pl.Int64))
-    assert pictures.opinion_map(moved).png != pictures.opinion_map(GROUPS).png
-
-
-def test_a_process_draws_the_same_of_the_same_tables_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawn_once, "_kept", {})
-    monkeypatch.setattr(drawn_once, "KEPT", 2)
-    drawn: list[tuple[pl.DataFrame, float]] = []
-
-    def draw(table: pl.DataFrame, cut: float) -> Picture:
-        drawn.append((table, cut))
-        return Picture(b"", str(len(drawn)))
-
-    first = pictures.once(draw, SCORES, 0.5)
-    # The same rows in other memory, as those of a file are.
-    assert pictures.once(draw, pl.concat([SCORES.head(1), SCORES.slice(1)]), 0.5) is first
-    assert pictures.once(draw, SCORES, 0.6) is not first
-    otherwise = SCORES.with_columns(group_agreement=pl.lit([0.5, 0.25]))
-    assert pictures.once(draw, otherwise, 0.6).alt == "3"
-    assert pictures.once(draw, SCORES, 0.5).alt == "4", "the first of three is no longer kept"
+    assert pictures.agreement_by_group(SCORES, 0.7).png != pictures.agreement_by_group(SCORES, 0.9).png
 
 
 @white_paper()
 def test_alternative_texts_say_what_is_shown() -> None:
-    assert pictures.opinion_map(GROUPS).alt == (
-        "Map of 5 participants by how they voted: Group A with 3 people, Group B with 2 people."
-    )
-    assert pictures.gac_distribution(SCORES, 0.7, STABILITY).alt == (
-        "Histogram of the group-aware consensus of 3 statements, half of them above 0.72; "
-        "2 reach the cut at 0.7; 1 are within sampling error of the cut."
-    )
-    assert pictures.gac_intervals(STABILITY, 0.7).alt == (
-        "Group-aware consensus of 3 statements with 90 % intervals, half of them wider than 0.20; 1 reach the cut "
-        "at 0.7 in at least 95 % of the draws, 1 in at most 5 %, and for 1 it is open."
-    )
-    assert pictures.stability(DRAWS, STABILITY).alt == (
-        "Stability of groups and selection: when participants are drawn anew, 2 groups are found 2 of 3 times, "
-        "with an adjusted Rand index to the groups on record of 0.80 in the middle and -0.10 at worst; when other "
-        "seeds are taken, 2 groups are found 1 of 1 times, with an adjusted Rand index to the groups on record of "
-        "1.00 in the middle and 1.00 at worst; whether they reach the cut is open for 1 of 3 statements."
-    )
     assert pictures.representative_votes(REPRESENTATIVE, STATED, CAST, 0).alt == (
         "Votes of every group on the statements that set Group A apart: with statement 3 100% of Group A agree; "
         "with statement 1 67% of Group A, 0% of Group B agree; with statement 2 100% of Group A, 0% of Group B "
         "disagree."
     )
-    assert "median is 0.60" in pictures.polarization(SCORES).alt
     assert "more than 10% apart" in pictures.agreement_by_group(SCORES, 0.7).alt
     assert pictures.training_curves(HISTORY).alt == (
         "Curves over training: loss from 1.5 to 0.5; reward $x$ from 0.1 to 0.2."
@@ -355,12 +302,6 @@ def test_shares_are_of_the_votes_a_group_cast() -> None:
     assert (3, 1) not in found
 
 
-def test_sides_go_by_how_often_the_cut_is_reached() -> None:
-    shares = [0.0, 0.05, 0.051, 0.949, 0.95, 1.0]
-    table = pl.DataFrame({"selection_probability": shares})
-    assert with_sides(table)["side"].to_list() == ["below", "below", "open", "open", "above", "above"]
-
-
 def test_statements_are_drawn_without_warnings_and_only_if_the_font_has_them() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -379,7 +320,7 @@ def test_groups_have_letters(group_id: int, name: str) -> None:
 
 
 def test_markdown_escapes_what_means_something() -> None:
-    made = pictures.as_markdown(b"x", 'a](http://evil) <script>"\u202e|*b*\nc')
+    made = pictures.as_markdown("png", b"x", 'a](http://evil) <script>"\u202e|*b*\nc')
     assert made == ("![a\\](http://evil) &lt;script&gt;&quot;\ufffd\\|\\*b\\* c](data:image/png;base64,eA==)")
 
 

@@ -143,6 +143,6 @@ def _characters() -> frozenset[int]:
     return frozenset(font.get_charmap())
 
 
-def as_markdown(png: bytes, alt: str) -> str:
-    """Return a Markdown image with the picture inside it; `alt` says what it shows."""
-    return f"![{markdown(alt)}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
+def as_markdown(kind: str, image: bytes, alt: str) -> str:
+    """Return a Markdown image with the picture inside it, of the kind `png` or `svg+xml`; `alt` says what it shows."""
+    return f"![{markdown(alt)}](data:image/{kind};base64,{base64.b64encode(image).decode('ascii')})"
