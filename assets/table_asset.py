@@ -430,7 +430,8 @@ def picture(drawn: pictures.Picture | drawings.Drawing) -> dg.MetadataValue:
     """Return a picture as metadata that the user interface shows."""
     if isinstance(drawn, pictures.Picture):
         return dg.MetadataValue.md(pictures.as_markdown("png", drawn.png, drawn.alt))
-    return dg.MetadataValue.md(pictures.as_markdown("svg+xml", drawings.as_svg(drawn).encode(), drawn.alt))
+    image = pictures.as_markdown("svg+xml", drawings.as_svg(drawn).encode(), drawn.alt)
+    return dg.MetadataValue.md(f"{image}\n\n{markdown(drawn.alt)}")
 
 
 def _cell(value: object) -> str:
