@@ -2,3 +2,8 @@
 
 `python -m bench` runs all of them. Machines are noisy: runs alternate and medians are printed.
 """
+
+import os
+
+# Modules are compiled once on the machines of people; where that is forbidden, each command would do it again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
