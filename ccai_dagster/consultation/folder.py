@@ -384,6 +384,19 @@ class Consultation(Settings):
         return self.file.arms
 
 
+class _Settings(yaml.SafeLoader):
+    """YAML's plain values. A name that stands twice is refused, since only what is below the last would be read."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in names:
+                problem = f"`{key.value}` stands twice; put what is below both under one"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            names.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_consultation(folder: Path, profile: str = "demo") -> Consultation:
     """Read `consultation.yaml` and check that every file it names is there.
 
@@ -397,7 +410,7 @@ def read_consultation(folder: Path, profile: str = "demo") -> Consultation:
     if not path.is_file():
         raise ConsultationError(f"{path}: not found. `ccai new` makes a consultation folder.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _Settings(path.read_text(encoding="utf-8")).get_single_data()
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConsultationError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(content, dict):

@@ -36,8 +36,9 @@ def check_server(model: OpenAIServerModel, methods: Collection[FeedbackMethod], 
         new_tokens: Longest reasoning, for `reasoned_letters`.
 
     Returns:
-        What was found, for the record: the share of the two letters, the context, and under `contrast` why that way
-        cannot be used, if it cannot.
+        What was found, for the record: the share of the two letters, the context, what the server's answers call the
+        model if it is another name (some servers take any), and under `contrast` why that way cannot be used, if it
+        cannot.
 
     Raises:
         ConsultationError: The server cannot be asked for letters, or thinks without an end.
@@ -55,6 +56,8 @@ def check_server(model: OpenAIServerModel, methods: Collection[FeedbackMethod], 
             asked.log_likelihoods([[("user", _EXAMPLE.prompt)]], [_EXAMPLE.second])
         except EchoMissing as error:
             found["contrast"] = str(error)
+    if (told := asked.client.told_model) not in ("", model.model):
+        found["answers_as"] = told
     return found
 
 

@@ -6,6 +6,7 @@ Belongs here: what is true of any question. What is asked and how an answer is r
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import threading
@@ -129,6 +130,7 @@ class ServerClient:
         self._setting = setting
         self._pause = pause
         self._reached = False
+        self._away = False
         self._model = ""
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -196,11 +198,25 @@ class ServerClient:
                         f".patience and {self._setting}.server.timeout."
                     ) from trouble
                 pause = min(2 * pause, LONGEST_PAUSE)
+                self._tell(away=True, why=f"{trouble}; asked again for up to {patience:.0f} seconds")
             else:
                 self._reached = True
+                self._tell(away=False, why=f"after {time.monotonic() - began:.0f} seconds")
                 self._check_same_model(answer)
                 self.pace.answered(time.monotonic())
                 return answer
+
+    def _tell(self, away: bool, why: str) -> None:
+        """Log once that the server does not answer, and once that it does again, however many requests wait."""
+        with self._lock:
+            changed, self._away = self._away != away, away
+        if changed:
+            logging.getLogger(__name__).warning("%s %s: %s", self.base, "is silent" if away else "answers again", why)
+
+    @property
+    def told_model(self) -> str:
+        """What the server's answers call the model; empty before the first, or if they do not say."""
+        return self._model
 
     def _check_same_model(self, answer: Any) -> None:
         """Stop where another model answers than before: its answers would be taken for those of the one on record."""

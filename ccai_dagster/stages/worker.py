@@ -6,6 +6,7 @@ Its error says what to do where disk or memory did not suffice.
 """
 
 import errno
+import logging
 import os
 import re
 import resource
@@ -66,6 +67,8 @@ def main(path: Path) -> int:
         os.dup2(nothing.fileno(), 0)
     name = "of this request"
     with open_dagster_pipes() if is_first_process() else nullcontext() as pipes:
+        if pipes is not None:
+            logging.getLogger("ccai_dagster").addHandler(_ToDagster(pipes))
         try:
             stage = read_request(folder)
             name = stage.stage
@@ -186,6 +189,17 @@ def _progress(pipes: PipesContext) -> Progress:
             pipes.log.info(f"{message}: {done} of {total}")
 
     return report
+
+
+class _ToDagster(logging.Handler):
+    """Shows what this package warns of among the progress of the run."""
+
+    def __init__(self, pipes: PipesContext) -> None:
+        super().__init__(logging.WARNING)
+        self._pipes = pipes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._pipes.log.warning(record.getMessage())
 
 
 def _is_disk_full(error: BaseException, folder: Path) -> bool:

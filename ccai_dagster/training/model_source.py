@@ -135,7 +135,8 @@ def _digest_of(path: Path, cache: Path) -> str:
 def check_gguf(path: Path, where: str) -> None:
     """Raise a `ConsultationError` unless this is a GGUF file, whole in one; `where` is the setting that names it."""
     if not path.is_file():
-        raise ConsultationError(f"{where}: there is no file {path}.")
+        hint = " It is a folder; name the file in it." if path.is_dir() else ""
+        raise ConsultationError(f"{where}: there is no file {path.absolute()}.{hint}")
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise ConsultationError(f"{where}: {path} does not begin as a GGUF file does. Fetch or convert it anew.")
@@ -156,6 +157,8 @@ def check_model_folder(folder: Path, where: str) -> None:
     Raises:
         ConsultationError: What is missing or damaged, or needs code of its own, and what helps.
     """
+    if not folder.exists():
+        raise ConsultationError(f"{where}: there is no folder {folder.absolute()}.")
     if folder.is_file() or not (folder / "config.json").is_file():
         found = [folder] if folder.suffix == ".gguf" else sorted(folder.glob("*.gguf"))
         hint = f" For a GGUF file write `gguf:{found[0]}`." if found else ""

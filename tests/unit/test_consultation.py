@@ -103,6 +103,13 @@ def test_bad_settings_name_file_and_field(folder: Path, values: dict[str, object
     assert "consultation.yaml" in str(caught.value)
 
 
+def test_a_name_that_stands_twice_is_refused(folder: Path) -> None:
+    path = folder / "consultation.yaml"
+    path.write_text(path.read_text() + "\nprofiles:\n  demo: {}\nprofiles:\n  full: {}\n")
+    with pytest.raises(ConsultationError, match=r"`profiles` stands twice; put what is below both under one"):
+        read_consultation(folder)
+
+
 def test_missing_pieces(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConsultationError, match="not found"):
         read_consultation(tmp_path / "nowhere")

@@ -170,9 +170,10 @@ def test_a_source_on_this_disk_is_known_by_its_content(folder: Path, tmp_path: P
 
 
 NOWHERE = {
-    "folder:~nobody-here/x": "has no config.json",
+    "folder:~nobody-here/x": r"there is no folder /.*/~nobody-here/x\.",
     "gguf:~nobody-here/x.gguf": "there is no file",
     "gguf:/dev/zero": "there is no file",
+    "gguf:/dev": r"there is no file /dev\. It is a folder",
     "folder:/dev": "has no config.json",
     "hub:../..@main": "is no name of a model",
 }

@@ -683,13 +683,18 @@ def test_a_server_that_asks_for_patience_gets_it(server: Server) -> None:
     assert time.monotonic() - began >= 0.2
 
 
-def test_a_restart_is_outlasted_and_an_address_without_a_server_is_not(server: Server) -> None:
+def test_a_restart_is_outlasted_and_an_address_without_a_server_is_not(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     answers = iter(
         [(200, chat("ok")), *[(0, b"")] * 6, (503, {"error": {"message": "Loading model"}}), (200, chat("ok"))]
     )
     server.answer = lambda body: next(answers)
     model = replace(server.model, pause=0.001, settings=ServerSettings(parallel=1, patience=30))
     assert len(model.generate([SHORT] * 2, new_tokens=1, temperature=0, seed=1)) == 2
+    silent, again = caplog.messages
+    assert re.fullmatch(rf"{model.client.base} is silent: .+; asked again for up to 30 seconds", silent)
+    assert again == f"{model.client.base} answers again: after 0 seconds"
     gone = OpenAIServerModel("http://127.0.0.1:9", "m", SETTINGS, pause=0.01)
     with pytest.raises(ConsultationError, match=r"127\.0\.0\.1:9/v1/chat/completions did not answer in [2-4] attempts"):
         gone.generate([SHORT], new_tokens=1, temperature=0, seed=1)
@@ -816,6 +821,10 @@ def test_a_plain_question_tells_what_a_server_can_do(server: Server) -> None:
     Echoing(WORDS).serve(server)
     server.listed = {"data": [{"id": "model.gguf", "meta": {"n_ctx": 1024}}]}
     assert check_server(server.model, {"contrast"}, 64) == {"server": server.model.name, "context_tokens": "1024"}
+    # A server that takes any name says in its answers whom it holds.
+    answer = server.answer
+    server.answer = lambda body: (200, answer(body)[1] | {"model": "another.gguf"})
+    assert check_server(server.model, {"letters"}, 64)["answers_as"] == "another.gguf"
 
 
 def test_a_judge_that_does_not_answer_with_letters_is_stopped_before_anything_is_asked(server: Server) -> None:
