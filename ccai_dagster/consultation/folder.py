@@ -384,6 +384,10 @@ class Consultation(Settings):
         return self.file.arms
 
 
+VALIDATORS = "Value error, "
+"""What pydantic puts before the sentences of this package's own validators."""
+
+
 class _Settings(yaml.SafeLoader):
     """YAML's plain values. A name that stands twice is refused, since only what is below the last would be read."""
 
@@ -423,8 +427,12 @@ def read_consultation(folder: Path, profile: str = "demo") -> Consultation:
         merged = _merge(PROFILES[profile].model_dump(), file.profiles.get(profile, {}))
         chosen = Profile.model_validate(merged)
     except ValidationError as error:
+        own = {"extra_forbidden": "there is no setting of this name here"}
         lines = [
-            f"{path}: `{'.'.join(str(part) for part in detail['loc'])}`: {detail['msg']}" for detail in error.errors()
+            f"{path}: `{'.'.join(map(str, each['loc']))}`: {own.get(each['type']) or each['msg']}".replace(
+                VALIDATORS, ""
+            )
+            for each in error.errors()
         ]
         raise ConsultationError("\n".join(lines)) from error
     consultation = Consultation(folder=folder.resolve(), file=file, profile_name=profile, profile=chosen)

@@ -75,7 +75,7 @@ def test_files_of_the_sample_can_be_named(folder: Path) -> None:
     ("values", "message"),
     [
         ({"seed": None}, "`seed`: Field required"),
-        ({"sead": 3}, "`sead`: Extra inputs"),
+        ({"sead": 3}, "`sead`: there is no setting of this name here"),
         ({"moderation": "guess"}, "'strict' or 'lenient'"),
         (
             {
