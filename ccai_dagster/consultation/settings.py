@@ -8,9 +8,10 @@ re-runs them and nothing else. Two profiles: `demo` fits two cores and minutes, 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -39,10 +40,23 @@ class Settings(BaseModel):
         return value_digest(self.model_dump(mode="json", context=PLACELESS))
 
 
+def _from_the_root(source: str) -> str:
+    kind, _, path = source.partition(":")
+    if kind in ("folder", "gguf") and path and not path.startswith(("/", "~")):
+        raise ValueError(
+            f"{source!r} begins where a command is given, which for the daemon is elsewhere. Write the whole path, "
+            f"`{kind}:/...`"
+        )
+    return source
+
+
+ModelSource = Annotated[str, AfterValidator(_from_the_root)]
+
+
 class ModelSettings(Settings):
     """Which language model is trained and asked for feedback."""
 
-    source: str = Field(
+    source: ModelSource = Field(
         "embedded", description="`embedded`, `hub:ORGANISATION/NAME@REVISION`, `folder:PATH`, or `gguf:PATH`"
     )
     dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="number format of its weights")
@@ -52,7 +66,7 @@ class ModelSettings(Settings):
 class SentenceModelSettings(Settings):
     """Which model says how alike two statements are in meaning."""
 
-    source: str = Field(
+    source: ModelSource = Field(
         "embedded", description="`embedded` (English), `hub:ORGANISATION/NAME@REVISION`, or `folder:PATH`"
     )
 
