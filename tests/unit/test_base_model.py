@@ -87,7 +87,7 @@ def test_a_folder_is_saved_in_the_format_asked_for(tiny_model: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("folder:/nowhere", "no config.json"),
+        ("folder:/nowhere", "there is no folder /nowhere"),
         ("hub:organisation/name", "needs its revision"),
         ("hub:name@main", "is not `embedded`"),
         ("smollm", "is not `embedded`"),
