@@ -40,6 +40,10 @@ class Settings(BaseModel):
         return value_digest(self.model_dump(mode="json", context=PLACELESS))
 
 
+LONGEST_WAIT = 604_800.0
+"""Seconds of a week."""
+
+
 def _from_the_root(source: str) -> str:
     kind, _, path = source.partition(":")
     if kind in ("folder", "gguf") and path and not path.startswith(("/", "~")):
@@ -95,8 +99,10 @@ class ServerSettings(Settings):
         "null leaves one out that the server does not know",
     )
     parallel: int | None = Field(None, ge=1, description="requests at a time; null finds out what the server can do")
-    timeout: float = Field(120.0, gt=0, description="seconds that one answer may take")
-    patience: float = Field(900.0, ge=0, description="seconds that a server may be gone or busy once it has answered")
+    timeout: float = Field(120.0, gt=0, le=LONGEST_WAIT, description="seconds that one answer may take")
+    patience: float = Field(
+        900.0, ge=0, le=LONGEST_WAIT, description="seconds that a server may be gone or busy once it has answered"
+    )
 
     @field_validator("arguments")
     @classmethod

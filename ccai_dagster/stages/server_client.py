@@ -33,8 +33,12 @@ FIRST_PARALLEL, MOST_PARALLEL = 8, 256
 GAIN = 1.15
 """Twice as many requests at a time must bring this factor in answers a second, or the smaller number stays."""
 _TOO_LONG = re.compile(
-    r"context.?(size|length|window)|maximum.{0,20}(context|length|tokens)|too (long|many tokens)|max_model_len", re.I
+    r"context.?(size|length|window)|maximum.{0,20}(context|length|tokens)|too (long|many tokens)|max_model_len"
+    r"|reduce the length|max_new_tokens.{0,9} must be <=",
+    re.I,
 )
+_FOR_GOOD = re.compile(r"insufficient_quota|exceeded your current quota", re.I)
+"""In a server's answer, what no patience changes although its status says so."""
 PASSING = {408, 425, 429, 502, 503, 504, *range(520, 530)}
 """What a server, or what stands before it, answers while it is busy, gone or started again."""
 BROKEN_OFF = ("abort", "error", "cancelled")
@@ -241,7 +245,13 @@ class ServerClient:
             raise ConsultationError(f"{SERVER_KEY} holds characters that no key has. Set it anew.")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=MOST_PARALLEL)
-        return httpx.Client(timeout=self._settings.timeout, headers=headers, limits=limits)
+        try:
+            return httpx.Client(timeout=self._settings.timeout, headers=headers, limits=limits)
+        except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+            raise ConsultationError(
+                f"No request can be sent to {self.base}: {error}. Look at the environment's variables for proxies and "
+                "certificates (ALL_PROXY, HTTPS_PROXY, SSL_CERT_FILE)."
+            ) from error
 
     def _came(self, address: str, body: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
         """Return status, headers and content of what comes within the time that one answer may take."""
@@ -273,7 +283,8 @@ class ServerClient:
         except (ValueError, RecursionError):
             answer = None
         words = _words(answer) if answer is not None else text
-        if status in PASSING or (status >= 500 and status != 501):  # 501: it has no such thing
+        spent = status == 429 and _FOR_GOOD.search(text)
+        if not spent and (status in PASSING or (status >= 500 and status != 501)):  # 501: it has no such thing
             if status == 429:
                 self.pace.refused()
             self._reached |= status in (429, 503)

@@ -163,6 +163,12 @@ def check_model_folder(folder: Path, where: str) -> None:
         found = [folder] if folder.suffix == ".gguf" else sorted(folder.glob("*.gguf"))
         hint = f" For a GGUF file write `gguf:{found[0]}`." if found else ""
         raise ConsultationError(f"{where}: {folder} has no config.json, so it is no model folder.{hint}")
+    if (folder / "adapter_config.json").is_file():
+        # The loader would take the weights of whatever folder that names, which nobody has looked at.
+        raise ConsultationError(
+            f"{where}: {folder} holds an adapter (adapter_config.json) to another model. Name a folder with whole "
+            "weights: add the adapter to them (`merge_and_unload` of peft) and save both as one."
+        )
     config = _json_object(folder / "config.json", where)
     sizes = _checked_sizes(config, folder / "config.json", where)
     _check_no_code(config, folder, where)
@@ -218,7 +224,7 @@ def _checked_sizes(config: dict[str, Any], path: Path, where: str) -> dict[str, 
 def _check_no_code(config: dict[str, Any], folder: Path, where: str) -> None:
     from transformers import CONFIG_MAPPING
 
-    if config.get("model_type") in CONFIG_MAPPING:
+    if str(config.get("model_type")) in CONFIG_MAPPING:
         return  # the library's own code is used, whatever else the folder names
     if "auto_map" in config:
         raise ConsultationError(
@@ -247,7 +253,7 @@ def _check_tokenizer(folder: Path, where: str) -> None:
 
 def _weights(folder: Path, where: str) -> list[Path]:
     """Return the files of the weights."""
-    index = folder / "model.safetensors.index.json"
+    index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
     if index.is_file():
         named = _json_object(index, where).get("weight_map")
         names = sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []
@@ -255,9 +261,14 @@ def _weights(folder: Path, where: str) -> list[Path]:
         if not names or missing:
             said = f"{len(missing)} of {len(names)} files, {missing[0]} among them," if names else "all files"
             raise ConsultationError(f"{where}: {said} that {index} names are missing in {folder}. Fetch them.")
+        if whole.is_file() and whole.name not in names:
+            raise ConsultationError(
+                f"{where}: {folder} holds weights twice, as {whole.name} and in the parts that {index.name} names. The "
+                "loader reads the first; remove what is not meant."
+            )
         return [folder / name for name in names]
-    if (folder / "model.safetensors").is_file():
-        return [folder / "model.safetensors"]
+    if whole.is_file():
+        return [whole]
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
     if pickles:
         raise ConsultationError(

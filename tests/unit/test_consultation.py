@@ -92,6 +92,7 @@ def test_files_of_the_sample_can_be_named(folder: Path) -> None:
         ({"profiles": {"huge": {}}}, "unknown profiles"),
         ({"profiles": {"demo": {"policy": {"steps": 0}}}}, "policy.steps"),
         ({"prompts": "nowhere.csv"}, "nowhere.csv"),
+        ({"profiles": {"demo": {"feedback": {"server": {"timeout": float("inf")}}}}}, "feedback.server.timeout"),
         ({"model": {"source": "folder:../mine"}}, "`model.source`: 'folder:../mine' begins where a command is given"),
         ({"votes": "elsewhere"}, "elsewhere"),
     ],

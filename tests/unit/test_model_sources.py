@@ -71,6 +71,11 @@ CUSTOM = {"model_type": "own", "auto_map": {"AutoConfig": "configuration_own.Own
 PARTS = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
 DAMAGED = {
     "no config": (without("config.json"), "has no config.json, so it is no model folder"),
+    "an adapter": (write("adapter_config.json", b"{}"), r"holds an adapter \(adapter_config\.json\) to another model"),
+    "kind a list": (
+        write("config.json", CONFIG | {"model_type": ["llama"]}),
+        r"is of the model_type .*, which this version",
+    ),
     "only gguf": (without("config.json", write("m.gguf", b"GGUF")), r"For a GGUF file write `gguf:.*m\.gguf`"),
     "config no JSON": (write("config.json", b"<html>"), "config.json is no JSON"),
     "config no text": (write("config.json", b"\xff\xfe\x00"), "config.json is no JSON"),
@@ -111,6 +116,10 @@ DAMAGED = {
         "1 of 1 files",
     ),
     "index without files": (write("model.safetensors.index.json", {"weight_map": {}}), "all files"),
+    "weights twice": (
+        write("model.safetensors.index.json", {"weight_map": {"a": "tokenizer.json"}}),
+        r"weights twice, as model\.safetensors and in the parts",
+    ),
 }
 
 

@@ -40,6 +40,7 @@ from ccai_dagster.stages.server_client import (
     MOST_PARALLEL,
     SERVER_KEY,
     Pace,
+    Refused,
     asked_patience,
     base_address,
 )
@@ -672,6 +673,35 @@ def test_a_server_s_wish_for_patience_is_read_in_every_form() -> None:
     assert asked_patience({"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}) == 0
     assert asked_patience({"retry-after-ms": "1500", "retry-after": "60"}) == 1.5
     assert asked_patience({}) == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Please reduce the length of the messages or completion.",
+        "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4090 `inputs` tokens and 32 `max_new_tokens`",
+        "the request exceeds the available context size",
+    ],
+)
+def test_a_question_beyond_the_context_is_known_by_the_words_of_each_kind(words: str) -> None:
+    assert Refused("", words).too_long and not Refused("", "The model is overloaded.").too_long
+
+
+def test_a_quota_that_is_spent_is_not_waited_for(server: Server) -> None:
+    error = {"message": "You exceeded your current quota, please check your plan.", "code": "insufficient_quota"}
+    server.answer = lambda body: (429, {"error": error})
+    with pytest.raises(ConsultationError, match="status 429: 'You exceeded your current quota"):
+        server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("ALL_PROXY", "foo://x:1"), ("SSL_CERT_FILE", "/nowhere.pem")])
+def test_what_the_environment_forbids_is_told(
+    server: Server, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConsultationError, match=r"No request can be sent to http://.* SSL_CERT_FILE"):
+        server.model.generate([SHORT], new_tokens=1, temperature=0, seed=1)
 
 
 def test_a_server_that_asks_for_patience_gets_it(server: Server) -> None:
