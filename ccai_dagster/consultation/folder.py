@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from ccai_dagster.consultation.people import DemographicQuestion, PortalSettings, portal_languages
 from ccai_dagster.consultation.settings import (
@@ -384,11 +385,7 @@ class Consultation(Settings):
         return self.file.arms
 
 
-VALIDATORS = "Value error, "
-"""What pydantic puts before the sentences of this package's own validators."""
-
-
-class _Settings(yaml.SafeLoader):
+class _NamesOnce(yaml.SafeLoader):
     """YAML's plain values. A name that stands twice is refused, since only what is below the last would be read."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -414,7 +411,7 @@ def read_consultation(folder: Path, profile: str = "demo") -> Consultation:
     if not path.is_file():
         raise ConsultationError(f"{path}: not found. `ccai new` makes a consultation folder.")
     try:
-        content = _Settings(path.read_text(encoding="utf-8")).get_single_data()
+        content = _NamesOnce(path.read_text(encoding="utf-8")).get_single_data()
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConsultationError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(content, dict):
@@ -427,18 +424,18 @@ def read_consultation(folder: Path, profile: str = "demo") -> Consultation:
         merged = _merge(PROFILES[profile].model_dump(), file.profiles.get(profile, {}))
         chosen = Profile.model_validate(merged)
     except ValidationError as error:
-        own = {"extra_forbidden": "there is no setting of this name here"}
-        lines = [
-            f"{path}: `{'.'.join(map(str, each['loc']))}`: {own.get(each['type']) or each['msg']}".replace(
-                VALIDATORS, ""
-            )
-            for each in error.errors()
-        ]
+        lines = [f"{path}: `{'.'.join(map(str, each['loc']))}`: {_in_words(each)}" for each in error.errors()]
         raise ConsultationError("\n".join(lines)) from error
     consultation = Consultation(folder=folder.resolve(), file=file, profile_name=profile, profile=chosen)
     _check_files(consultation)
     _check_sampling(consultation)
     return consultation
+
+
+def _in_words(detail: ErrorDetails) -> str:
+    if detail["type"] == "extra_forbidden":
+        return "there is no setting of this name here"
+    return detail["msg"].removeprefix("Value error, ")  # what pydantic puts before sentences of this package
 
 
 def chosen_consultation(folder: Path | None = None, profile: str = "demo") -> Consultation:

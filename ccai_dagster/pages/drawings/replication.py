@@ -35,12 +35,13 @@ from ccai_dagster.pages.pictures.style import COLOURS, MUTED, PALE
 FINE = 120
 """Bars of a histogram whose values lie close together."""
 CROSSINGS = {
-    "stays above": (COLOURS[0], "o"),
-    "stays below": (MUTED, "o"),
-    "falls below": (COLOURS[1], "v"),
-    "rises above": (COLOURS[2], "^"),
+    "stays above": (COLOURS[0], False),
+    "stays below": (MUTED, False),
+    "falls below": (COLOURS[1], True),
+    "rises above": (COLOURS[2], True),
 }
-BY_POSITION, BY_ID = "as the published file has them", "each at the participant it belongs to"
+"""Colour, and whether the correction moves a statement across the threshold."""
+IN_THE_FILE, WHERE_IT_BELONGS = "as the published file has them", "each at the participant it belongs to"
 
 
 def published_and_corrected(replicated_statements: pl.DataFrame, threshold: float) -> Drawing:
@@ -57,8 +58,8 @@ def published_and_corrected(replicated_statements: pl.DataFrame, threshold: floa
         **{f"y_{end}": up_column(pl.col(f"corrected_{end}")) for end in ("low", "high")},
     )
     shapes, keys = [Shape("outline", f"M{across(0)} {up(0)}L{across(1)} {up(1)}", PALE)], []
-    for crossing, (tint, marker) in CROSSINGS.items():
-        own, crosses = placed.filter(crossing=crossing), marker != "o"
+    for crossing, (tint, crosses) in CROSSINGS.items():
+        own = placed.filter(crossing=crossing)
         if own.is_empty():
             continue
         if crosses:
@@ -71,12 +72,11 @@ def published_and_corrected(replicated_statements: pl.DataFrame, threshold: floa
         [*shapes, *cut_at(threshold), *cut_across(threshold), axes()],
         [*scores_below(), *scores_beside()],
         keys,
-        crossings_told(replicated_statements, threshold),
+        _crossings_told(replicated_statements, threshold),
     )
 
 
-def crossings_told(replicated_statements: pl.DataFrame, threshold: float) -> str:
-    """Say what `published_and_corrected` shows; the arguments are the same."""
+def _crossings_told(replicated_statements: pl.DataFrame, threshold: float) -> str:
     counts = {crossing: replicated_statements.filter(pl.col("crossing") == crossing).height for crossing in CROSSINGS}
     return (
         f"Each of {replicated_statements.height} statements as a point, its published consensus to the right and "
@@ -88,14 +88,14 @@ def crossings_told(replicated_statements: pl.DataFrame, threshold: float) -> str
 
 def shuffled_fit(alignment_evidence: pl.DataFrame) -> Drawing:
     """Draw how well shuffled groups of ALIGNMENT_EVIDENCE fit the votes, and the published groups in both places."""
-    shuffled, observed = fits(alignment_evidence)
+    shuffled, observed = _fits(alignment_evidence)
     highest = max(*shuffled, *observed.values())
     counts = counted(pl.Series([each / highest for each in shuffled]), FINE)
     most = max(counts)
     bars = "".join(bar(place, 0, n, FINE, most) for place, n in enumerate(counts) if n)
-    tints = {BY_POSITION: COLOURS[1], BY_ID: COLOURS[0]}
+    tints = {IN_THE_FILE: COLOURS[1], WHERE_IT_BELONGS: COLOURS[0]}
     lines = [
-        Shape("cut" if name == BY_POSITION else "lines", f"M{across(value / highest)} {TOP}V{TALL - BOTTOM}", tint, 3)
+        Shape("cut" if name == IN_THE_FILE else "lines", f"M{across(value / highest)} {TOP}V{TALL - BOTTOM}", tint, 3)
         for (name, value), tint in zip(observed.items(), tints.values(), strict=True)
     ]
     return Drawing(
@@ -109,23 +109,21 @@ def shuffled_fit(alignment_evidence: pl.DataFrame) -> Drawing:
             (PALE, f"groups shuffled at random ({len(shuffled):,} times)"),
             *((tints[name], f"{name} ({value:,.0f})") for name, value in observed.items()),
         ],
-        fits_told(alignment_evidence),
+        _fits_told(shuffled, observed),
     )
 
 
-def fits_told(alignment_evidence: pl.DataFrame) -> str:
-    """Say what `shuffled_fit` shows."""
-    shuffled, observed = fits(alignment_evidence)
+def _fits_told(shuffled: list[float], observed: dict[str, float]) -> str:
     return (
         f"Histogram of the summed chi-square of {len(shuffled)} random shuffles of the published groups, from "
-        f"{min(shuffled):,.0f} to {max(shuffled):,.0f}. The published groups {BY_POSITION} reach "
-        f"{observed[BY_POSITION]:,.0f}; {BY_ID}, {observed[BY_ID]:,.0f}."
+        f"{min(shuffled):,.0f} to {max(shuffled):,.0f}. The published groups {IN_THE_FILE} reach "
+        f"{observed[IN_THE_FILE]:,.0f}; {WHERE_IT_BELONGS}, {observed[WHERE_IT_BELONGS]:,.0f}."
     )
 
 
-def fits(alignment_evidence: pl.DataFrame) -> tuple[list[float], dict[str, float]]:
+def _fits(alignment_evidence: pl.DataFrame) -> tuple[list[float], dict[str, float]]:
     """Return the summed chi-square of every shuffle, and that of the published groups in both places."""
     published = alignment_evidence.filter(pl.col("origin") == "published")
     by_way = {row["attached"]: row for row in published.iter_rows(named=True)}
-    observed = {BY_POSITION: by_way["position"]["chi_square"], BY_ID: by_way["id"]["chi_square"]}
+    observed = {IN_THE_FILE: by_way["position"]["chi_square"], WHERE_IT_BELONGS: by_way["id"]["chi_square"]}
     return by_way["position"]["shuffled"], observed
